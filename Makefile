@@ -1,0 +1,56 @@
+# Needs make, pip and Python 3.11 to 3.13: make setup PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test format demo parity bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything that development needs
+
+# torch comes first and alone, so that the build that suits this machine is the one that the rest is resolved against.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
+		f"fv-ray needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+check: $(READY) ## style, types, floors and unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not ray and not gpu and not weights"
+
+# pytest ends with 5 where no test carries the marker.
+test: check ## check, then the tests that start Ray
+	$(BIN)/pytest -m ray || [ $$? -eq 5 ]
+
+format: $(READY) ## rewrite the code in the house style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+build/tiny-checkpoint: tests/tiny.py | $(READY)
+	rm -rf $@ $@.partial
+	$(BIN)/python -m tests.tiny $@.partial
+	mv $@.partial $@
+
+demo: build/tiny-checkpoint ## a prompt to a video with a tiny random checkpoint, on the CPU
+	rm -rf build/demo
+	$(BIN)/fv-ray generate "a red fox runs across a snowy field at dawn" --checkpoint $< --output build/demo
+	@echo "The results are in build/demo:" && ls build/demo
+
+parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md
+	$(BIN)/python -m tests.parity.report
+
+bench: $(READY) ## time both stages at the tiny size
+	$(BIN)/python -m benchmarks.bench_stages --size tiny
+
+clean: ## remove everything that make made
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Programs to read, each run by a test."""

@@ -1,0 +1,171 @@
+"""What a checkpoint folder says of itself: its sampling defaults, allowed sizes and digest.
+
+Reads `model_index.json` alone, so that a front end without torch can check a request against a checkpoint.
+
+    FOLDER/model_index.json            diffusers' component table; under "fv_ray" the `CheckpointInfo`
+           tokenizer/ text_encoder/    may be missing: then only prompt embeddings can be generated from
+           stage_one_transformer/ stage_two_transformer/ vae/
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fv_ray.errors import CheckpointError, InputError
+from fv_ray.types import StageOneSampling, StageTwoSampling, VideoRequest
+
+INDEX_FILE = "model_index.json"
+PIXELS_PER_TOKEN = 16  # VAE 8 x patch 2
+FRAMES_PER_LATENT = 4
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SizeLimits(_Value):
+    """The largest clip that a stage of this checkpoint makes."""
+
+    max_height: int
+    """Pixels."""
+    max_width: int
+    """Pixels."""
+
+
+class Preset(_Value):
+    """Complete sampling parameters under a name."""
+
+    stage_one: StageOneSampling
+    stage_two: StageTwoSampling
+
+
+class CheckpointInfo(_Value):
+    """A checkpoint's own words."""
+
+    format_version: int = 1
+    name: str
+    digest: str
+    """SHA-256 over the names and contents of the weight files."""
+    fps: int
+    max_prompt_tokens: int
+    """The text encoder's window."""
+    stage_one_scaling_factor: float
+    """Stage one's latents = VAE latents x this."""
+    stage_two_scaling_factor: float
+    """Stage two's latents = VAE latents x this."""
+    max_frames: int
+    stage_one_limits: SizeLimits
+    stage_two_limits: SizeLimits
+    default_preset: str
+    presets: dict[str, Preset]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Read a checkpoint folder's `model_index.json`.
+
+        Raises:
+            CheckpointError: naming what is missing or wrong.
+        """
+        index = Path(folder) / INDEX_FILE
+        try:
+            document = json.loads(index.read_text("utf-8"))
+            if not isinstance(document, dict) or "fv_ray" not in document:
+                raise CheckpointError(
+                    f"{index} is of another pipeline (it has no 'fv_ray' entry); "
+                    "give a folder that `fv-ray convert` wrote"
+                )
+            return cls.model_validate(document["fv_ray"])
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{folder} is no checkpoint: {index} does not exist; give a folder that `fv-ray convert` wrote"
+            ) from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{index} cannot be read ({error}); convert the weights again") from error
+        except ValidationError as error:
+            raise CheckpointError(f"{index} is not understood: {explain(error)}; convert the weights again") from error
+
+    def request(
+        self,
+        prompt: str,
+        *,
+        seed: int,
+        preset: str | None = None,
+        stage_one: Mapping[str, Any] | None = None,
+        stage_two: Mapping[str, Any] | None = None,
+    ) -> VideoRequest:
+        """A complete request: a preset's parameters with those of `stage_one` and `stage_two` put over them.
+
+        Raises:
+            InputError: for a value that is not allowed, naming it and what is.
+        """
+        name = self.default_preset if preset is None else preset
+        if name not in self.presets:
+            raise InputError(f"there is no preset {name!r}; this checkpoint has {', '.join(self.presets)}")
+        base = self.presets[name].model_dump()
+        try:
+            request = VideoRequest.model_validate(
+                {
+                    "prompt": prompt,
+                    "seed": seed,
+                    "stage_one": base["stage_one"] | dict(stage_one or {}),
+                    "stage_two": base["stage_two"] | dict(stage_two or {}),
+                }
+            )
+        except ValidationError as error:
+            raise InputError(explain(error)) from error
+        self.check(request)
+        return request
+
+    def check(self, request: VideoRequest) -> None:
+        """Refuse a request whose sizes this checkpoint cannot make.
+
+        Raises:
+            InputError: naming the nearest sizes that it can.
+        """
+        _check_frames(request.stage_one.num_frames, self.max_frames)
+        _check_size("stage one", request.stage_one, self.stage_one_limits)
+        _check_size("stage two", request.stage_two, self.stage_two_limits)
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error in one line: each field with its value and what is allowed."""
+    return "; ".join(
+        f"{'.'.join(map(str, issue['loc'])) or 'value'} is {_shortened(issue['input'])}: {issue['msg']}"
+        for issue in error.errors(include_url=False)
+    )
+
+
+def _shortened(value: object, max_characters: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= max_characters else f"{text[:max_characters]}... ({len(str(value))} characters)"
+
+
+def _check_frames(num_frames: int, max_frames: int) -> None:
+    nearest = _nearest(num_frames - 1, FRAMES_PER_LATENT, 0, max_frames - 1)
+    if num_frames - 1 not in nearest:
+        options = " or ".join(str(1 + n) for n in nearest)
+        raise InputError(f"num_frames is {num_frames}; allowed are 1 + 4k up to {max_frames}: use {options}")
+
+
+def _check_size(stage: str, sampling: StageOneSampling | StageTwoSampling, limits: SizeLimits) -> None:
+    for side, value, largest in (
+        ("height", sampling.height, limits.max_height),
+        ("width", sampling.width, limits.max_width),
+    ):
+        nearest = _nearest(value, PIXELS_PER_TOKEN, PIXELS_PER_TOKEN, largest)
+        if value not in nearest:
+            options = " or ".join(map(str, nearest))
+            raise InputError(
+                f"{side} of {stage} is {value}; allowed are multiples of {PIXELS_PER_TOKEN} up to {largest}: "
+                f"use {options}"
+            )
+
+
+def _nearest(value: int, step: int, smallest: int, largest: int) -> list[int]:
+    """The allowed values around `value`, one or two; `value` alone where it is allowed."""
+    below = min(max(value // step * step, smallest), largest // step * step)
+    above = min(max(-(-value // step) * step, smallest), largest // step * step)
+    return sorted({below, above})

@@ -1,0 +1,287 @@
+"""The `fv-ray` command: generate, refine, convert, info.
+
+Turns a command line into values, calls the rooms and shows progress; decides nothing about the model.
+"""
+
+import os
+import secrets
+import sys
+import warnings
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fv_ray import cli_options
+from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.cli_options import (
+    AttentionBackend,
+    Checkpoint,
+    Crf,
+    DecodeSlices,
+    Device,
+    Dtype,
+    NoiseLevel,
+    RefineGuidance,
+    RefineSize,
+    RefineSteps,
+    Shift,
+    X264Preset,
+)
+from fv_ray.errors import FvRayError, InputError, PromptTooLong, StorageError
+from fv_ray.progress_bars import ProgressBars
+from fv_ray.types import VideoRequest
+
+if TYPE_CHECKING:  # torch takes seconds to import: a bad option should not wait for it
+    from fv_ray.sidecar import PhaseSeconds, Provenance
+    from fv_ray.stage_one import StageOne
+    from fv_ray.stage_two import StageTwo
+
+app = typer.Typer(
+    help="FlashVideo: a prompt to a preview to a high-resolution video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What the video shows; long and detailed is best.")] = None,
+    *,
+    checkpoint: Checkpoint,
+    output: Annotated[Path, typer.Option(help="A new folder; with --prompt-file it holds a folder for each prompt.")],
+    prompt_file: Annotated[Path | None, typer.Option(help="A UTF-8 text file with one prompt a line.")] = None,
+    preview_only: Annotated[bool, typer.Option("--preview-only", help="Stop after stage one.")] = False,
+    seed: Annotated[int | None, typer.Option(help="The n-th further prompt gets seed + n. [default: random]")] = None,
+    preset: Annotated[str | None, typer.Option(help="One of the checkpoint's. [default: as it says]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Evaluations of stage one's transformer.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Scale of stage one's dynamic guidance; 0 is none.")] = None,
+    num_frames: Annotated[int | None, typer.Option(help="Frames of the clip, 1 + 4k.")] = None,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the preview, multiples of 16.")] = None,
+    refine_steps: RefineSteps = None,
+    refine_guidance: RefineGuidance = None,
+    refine_size: RefineSize = None,
+    shift: Shift = None,
+    noise_level: NoiseLevel = None,
+    decode_slices: DecodeSlices = None,
+    lora: Annotated[list[str] | None, typer.Option(help="FILE or FILE:SCALE over stage one; repeatable.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attention_backend: AttentionBackend = None,
+    crf: Crf = 18,
+    x264_preset: X264Preset = "medium",
+) -> None:
+    """Make a preview of a prompt, and its video."""
+    from fv_ray.stage_one import StageOne
+    from fv_ray.storage import require_new
+    from fv_ray.text_to_video import TextToVideo
+
+    checkpoint_info = CheckpointInfo.read(checkpoint)
+    prompts = cli_options.prompts(prompt, prompt_file)
+    first_seed = secrets.randbelow(2**32) if seed is None else seed
+    stage_one = cli_options.given(
+        num_inference_steps=steps, guidance_scale=guidance, num_frames=num_frames, **cli_options.size_changes(size)
+    )
+    stage_two = cli_options.stage_two_changes(
+        refine_steps, refine_guidance, refine_size, shift, noise_level, decode_slices
+    )
+    requests = [
+        checkpoint_info.request(text, seed=first_seed + n, preset=preset, stage_one=stage_one, stage_two=stage_two)
+        for n, text in enumerate(prompts)
+    ]
+    require_new(output)
+    folders = [output] if prompt_file is None else [output / f"{n:05d}" for n in range(len(prompts))]
+
+    placement = _placement(device, dtype)
+    if preview_only:
+        first, second = StageOne.from_pretrained(checkpoint, **placement), None
+    else:
+        both = TextToVideo.from_pretrained(checkpoint, **placement)
+        first, second = both.stage_one, both.stage_two
+        _set_attention_backend(second, attention_backend)
+    _set_attention_backend(first, attention_backend)
+    loras = dict(map(cli_options.lora_scale, lora or []))
+    if loras:
+        first.load_loras(loras)
+
+    for request, folder in zip(requests, folders, strict=True):
+        _write_preview(first, request, folder, loras)
+        if second is not None:
+            _write_video(second, request, folder, folder, crf, x264_preset)
+            typer.echo(str(folder / "video.mp4"))
+
+
+@app.command()
+def refine(
+    preview: Annotated[Path, typer.Argument(help="A folder that `fv-ray generate` wrote.")],
+    *,
+    checkpoint: Checkpoint,
+    output: Annotated[Path | None, typer.Option(help="A new folder. [default: the preview's]")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Another prompt for stage two. [default: the preview's]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Stage two's own. [default: follows from the preview's]")] = None,
+    refine_steps: RefineSteps = None,
+    refine_guidance: RefineGuidance = None,
+    refine_size: RefineSize = None,
+    shift: Shift = None,
+    noise_level: NoiseLevel = None,
+    decode_slices: DecodeSlices = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attention_backend: AttentionBackend = None,
+    crf: Crf = 18,
+    x264_preset: X264Preset = "medium",
+) -> None:
+    """Commit a stored preview: run stage two on exactly it."""
+    from fv_ray.preview_folder import read_preview
+    from fv_ray.stage_two import StageTwo
+    from fv_ray.storage import new_directory, require_new
+
+    made_by = read_preview(preview).request
+    changes = cli_options.stage_two_changes(
+        refine_steps, refine_guidance, refine_size, shift, noise_level, decode_slices
+    )
+    request = CheckpointInfo.read(checkpoint).request(
+        made_by.prompt if prompt is None else prompt,
+        seed=made_by.seed,
+        stage_one=made_by.stage_one.model_dump(),
+        stage_two=made_by.stage_two.model_dump() | changes | cli_options.given(seed=seed),
+    )
+    if output is None and (preview / "video.json").exists():
+        raise StorageError(f"{preview} already holds a video; keep it and give another folder with --output")
+    if output is not None:
+        require_new(output)
+    stage_two = StageTwo.from_pretrained(checkpoint, **_placement(device, dtype))
+    _set_attention_backend(stage_two, attention_backend)
+    with nullcontext(preview) if output is None else new_directory(output) as folder:
+        _write_video(stage_two, request, preview, folder, crf, x264_preset)
+    typer.echo(str((output or preview) / "video.mp4"))
+
+
+@app.command()
+def convert(
+    *,
+    stage_one: Annotated[Path, typer.Option(help="The released stage1.pt.")],
+    stage_two: Annotated[Path, typer.Option(help="The released stage2.pt.")],
+    vae: Annotated[Path, typer.Option(help="The released 3d-vae.pt.")],
+    output: Annotated[Path, typer.Option(help="A new folder.")],
+    text_encoder: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the T5 encoder and its tokenizer; prompts need one.")
+    ] = None,
+    dtype: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Of the written weights.")] = "bfloat16",
+    num_frames: Annotated[int | None, typer.Option(help="Default frames of a clip, 1 + 4k.")] = None,
+    size: Annotated[str | None, typer.Option(help="Default HEIGHTxWIDTH of a preview.")] = None,
+    refine_size: Annotated[str | None, typer.Option(help="Default HEIGHTxWIDTH of a video.")] = None,
+    max_prompt_tokens: Annotated[int | None, typer.Option(help="The text encoder's window.")] = None,
+    name: Annotated[str, typer.Option(help="What the checkpoint calls itself.")] = "FlashVideo",
+) -> None:
+    """Turn the released weights into a checkpoint folder."""
+    import torch
+
+    from fv_ray import conversion
+
+    converted = conversion.convert(
+        stage_one=stage_one,
+        stage_two=stage_two,
+        vae=vae,
+        text_encoder=text_encoder,
+        output=output,
+        dtype=getattr(torch, dtype),
+        size=cli_options.clip_size(num_frames, size, refine_size),
+        max_prompt_tokens=max_prompt_tokens,
+        name=name,
+        on_part=lambda part: typer.echo(f"writing {part}", err=True),
+    )
+    typer.echo(f"{output}: {converted.name} {converted.digest}")
+
+
+@app.command()
+def info(checkpoint: Annotated[Path, typer.Argument(help="A folder that `fv-ray convert` wrote.")]) -> None:
+    """Tell what a checkpoint is."""
+    from fv_ray import conversion
+
+    typer.echo(conversion.describe(checkpoint))
+
+
+def main() -> None:
+    """Run the command; what cannot be done is one line and exit status 1, not a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # ours are enough
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app()
+    except FvRayError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _write_preview(stage_one: "StageOne", request: VideoRequest, folder: Path, loras: dict[Path, float]) -> None:
+    from fv_ray.preview_folder import write_preview
+    from fv_ray.sidecar import PhaseSeconds
+    from fv_ray.storage import new_directory
+
+    with ProgressBars() as bars:
+        phases = PhaseSeconds(bars)
+        preview = stage_one.generate(request, on_progress=phases)
+        frames = stage_one.preview_frames(preview, on_progress=phases)
+        prompt, steps = request.stage_one.prompt_prefix + request.prompt, request.stage_one.num_inference_steps
+        with new_directory(folder) as staged:
+            provenance = replace(_provenance(stage_one, prompt, steps, phases), loras=loras)
+            write_preview(staged, preview, frames, provenance)
+    typer.echo(f"{folder / 'preview.mp4'}  (seed {request.seed})")
+
+
+def _write_video(
+    stage_two: "StageTwo", request: VideoRequest, preview: Path, folder: Path, crf: int, x264_preset: str
+) -> None:
+    from fv_ray.preview_folder import read_preview, write_video
+    from fv_ray.sidecar import PhaseSeconds
+
+    with ProgressBars() as bars:
+        phases = PhaseSeconds(bars)
+        stored = read_preview(preview)
+        chunks = stage_two.refine_chunks(request, stored, on_progress=phases)
+        prompt, steps = request.stage_two.prompt_prefix + request.prompt, request.stage_two.num_inference_steps
+        provenance = _provenance(stage_two, prompt, steps, phases)
+        write_video(folder, request, chunks, provenance, fps=stored.fps, crf=crf, preset=x264_preset)
+
+
+def _provenance(
+    stage: "StageOne | StageTwo", prompt: str, num_function_evaluations: int, phases: "PhaseSeconds"
+) -> "Provenance":
+    from fv_ray.sidecar import Provenance
+
+    return Provenance(
+        checkpoint=stage.checkpoint,
+        device=str(stage.device),
+        dtype=str(stage.transformer.dtype).removeprefix("torch."),
+        num_function_evaluations=num_function_evaluations,
+        num_prompt_tokens_cut=0 if stage.text_encoder is None else stage.text_encoder.num_tokens_cut(prompt),
+        phase_seconds=phases.seconds,
+    )
+
+
+def _placement(device: str | None, dtype: str | None) -> dict[str, Any]:
+    import torch
+
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used ({error}); give cpu, or a GPU that is there") from error
+    return {"device": where, "dtype": getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))}
+
+
+def _set_attention_backend(stage: "StageOne | StageTwo", backend: str | None) -> None:
+    if backend is None:
+        return
+    try:
+        stage.transformer.set_attention_backend(backend)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise InputError(f"attention backend {backend!r} cannot be used: {error}") from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, PromptTooLong):
+        typer.echo(f"warning: {message}", err=True)

@@ -1,0 +1,295 @@
+"""Writes a checkpoint folder from the released files; describes one.
+
+The released names are `models.state_dict_adapter`'s matter. Everything that can be wrong is found before anything is
+written, and the folder appears only when it is whole.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKLCogVideoX, ModelMixin
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, T5EncoderModel
+
+from fv_ray import presets
+from fv_ray.checkpoint import INDEX_FILE, PIXELS_PER_TOKEN, CheckpointInfo, SizeLimits
+from fv_ray.errors import CheckpointError, InputError
+from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE, read_released
+from fv_ray.models.state_dict_adapter import (
+    ReleasedWeights,
+    adapt_stage_one_transformer,
+    adapt_stage_two_transformer,
+    adapt_vae,
+)
+from fv_ray.presets import RELEASED_SIZE, SMALL_SIZE, ClipSize
+from fv_ray.storage import new_directory, require_new
+from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FILES, TOKENIZER_FOLDER
+
+STAGE_ONE_SCALING_FACTOR = 0.7  # stage1.yaml of the released code
+STAGE_TWO_SCALING_FACTOR = 1.15258426  # stage2.yaml
+FPS = 8
+MAX_FRAMES = 49
+MAX_PROMPT_TOKENS = 226
+RELEASED_LIMITS = ClipSize(MAX_FRAMES, 480, 848, 1440, 2560)  # stage two: the paper's 2K (table 5)
+SMALL_LIMITS = ClipSize(MAX_FRAMES, 128, 192, 512, 768)
+_LARGE_HIDDEN_SIZE = 1024  # from here on a model is taken for one of the released size (1920 and 3072)
+
+_MAX_SHARD_SIZE = "5GB"
+_HUB_FILES = ["text_encoder/*", "tokenizer/*", "config.json", "model*.safetensors*", "spiece.model", "tokenizer*.json"]
+
+
+@dataclass(frozen=True, eq=False)
+class _TextEncoderSource:
+    folder: Path
+    embed_dim: int
+    tokenizer: PreTrainedTokenizerBase
+
+
+def convert(
+    *,
+    stage_one: Path,
+    stage_two: Path,
+    vae: Path,
+    text_encoder: str | Path | None,
+    output: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    size: ClipSize | None = None,
+    max_prompt_tokens: int | None = None,
+    name: str = "flashvideo",
+    on_part: Callable[[str], None] | None = None,
+) -> CheckpointInfo:
+    """Write the checkpoint folder `output`; about one model at a time is in memory.
+
+    Args:
+        stage_one: The released stage1.pt.
+        stage_two: The released stage2.pt.
+        vae: The released 3d-vae.pt.
+        text_encoder: A folder with text_encoder/ and tokenizer/ or with both in one, or the id of such a repository on
+            the Hugging Face hub. None leaves both out: the checkpoint then takes prompt embeddings alone.
+        output: A folder that does not exist yet or is empty.
+        dtype: Of the weights that are written.
+        size: The default size of clips; None chooses by the size of the model.
+        max_prompt_tokens: The text encoder's window; None is 226, or what a small model's tokenizer says.
+        name: What the checkpoint calls itself.
+        on_part: Called with each part's name before it is converted.
+
+    Raises:
+        CheckpointError: for files that are not what they must be or do not belong together.
+        InputError: for a size that the model cannot make.
+        StorageError: `output` exists or cannot be written; nothing is left behind.
+    """
+    require_new(output)
+    weights = {
+        STAGE_ONE_TRANSFORMER: _adapt(stage_one, adapt_stage_one_transformer),
+        STAGE_TWO_TRANSFORMER: _adapt(stage_two, adapt_stage_two_transformer),
+        VAE: _adapt(vae, adapt_vae),
+    }
+    source = None if text_encoder is None else _open_text_encoder(text_encoder)
+    _check_agreement({part: adapted.config for part, adapted in weights.items()}, source)
+    info = _info(weights[STAGE_TWO_TRANSFORMER].config, source, size, max_prompt_tokens, name)
+    report = on_part or (lambda _part: None)
+    with new_directory(output) as folder:
+        for part, adapted in weights.items():
+            report(part)
+            _save(adapted, folder / part, dtype, info)
+        if source is not None:
+            report(TEXT_ENCODER_FOLDER)
+            _save_text_encoder(source, folder, dtype)
+        info = info.model_copy(update={"digest": _digest(folder)})
+        components = {part: _library_and_class(adapted.model_class) for part, adapted in weights.items()}
+        if source is not None:
+            components[TEXT_ENCODER_FOLDER] = _library_and_class(T5EncoderModel)
+            components[TOKENIZER_FOLDER] = _library_and_class(type(source.tokenizer))
+        _write_index(folder, info, components)
+    return info
+
+
+def describe(folder: str | Path) -> str:
+    """What a checkpoint folder holds, in lines for people; reads no weights.
+
+    Raises:
+        CheckpointError: for a folder that is none or lacks a part.
+    """
+    folder = Path(folder)
+    info = CheckpointInfo.read(folder)
+    one, two = info.stage_one_limits, info.stage_two_limits
+    has_text_encoder = (folder / TEXT_ENCODER_FOLDER).is_dir()
+    lines = [
+        f"{info.name}  {info.digest}",
+        f"clips: up to {info.max_frames} frames at {info.fps} fps; stage_one up to {one.max_height}x{one.max_width}; "
+        f"stage_two up to {two.max_height}x{two.max_width}; sides are multiples of {PIXELS_PER_TOKEN}",
+        f"text: {info.max_prompt_tokens} tokens" + (", no encoder: prompt embeddings alone" * (not has_text_encoder)),
+    ]
+    parts = [STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE] + [TEXT_ENCODER_FOLDER] * has_text_encoder
+    lines += [_describe_part(folder / part) for part in parts]
+    for name, preset in info.presets.items():
+        lines.append(f"preset {name}{' (default)' if name == info.default_preset else ''}")
+        for stage, sampling in preset.model_dump(exclude_defaults=True).items():
+            lines.append(f"  {stage}: {', '.join(f'{field} {value}' for field, value in sampling.items())}")
+    return "\n".join(lines)
+
+
+def _describe_part(folder: Path) -> str:
+    num_parameters, num_bytes, dtypes = 0, 0, set()
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        for path in folder.glob("*.safetensors"):
+            num_bytes += path.stat().st_size
+            with safe_open(path, framework="pt") as file:
+                headers = [file.get_slice(name) for name in file.offset_keys()]
+                num_parameters += sum(math.prod(header.get_shape()) for header in headers)
+                dtypes |= {header.get_dtype() for header in headers}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} cannot be read ({error}); convert the weights again") from error
+    kind = config.get("_class_name") or config["architectures"][0]
+    return (
+        f"{folder.name}: {kind}, {num_parameters:,} parameters, {'/'.join(sorted(dtypes))}, {num_bytes / 1e6:,.1f} MB"
+    )
+
+
+def _adapt(path: Path, adapt: Callable[[Mapping[str, Any]], ReleasedWeights]) -> ReleasedWeights:
+    weights = read_released(path)
+    try:
+        return adapt(weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _open_text_encoder(source: str | Path) -> _TextEncoderSource:
+    try:
+        folder = Path(source)
+        if isinstance(source, str) and not folder.exists():
+            folder = Path(snapshot_download(source, allow_patterns=_HUB_FILES))
+        is_split = (folder / TEXT_ENCODER_FOLDER).is_dir()
+        model, tokenizer = (folder / TEXT_ENCODER_FOLDER, folder / TOKENIZER_FOLDER) if is_split else (folder, folder)
+        # Where files are missing, transformers would go on with a default configuration and an empty vocabulary.
+        if not (model / "config.json").is_file() or not any((tokenizer / file).is_file() for file in TOKENIZER_FILES):
+            raise CheckpointError(
+                f"{source} is no text encoder: it must hold config.json and one of {', '.join(TOKENIZER_FILES)}, "
+                f"or both in {TEXT_ENCODER_FOLDER}/ and {TOKENIZER_FOLDER}/; give a T5 encoder with its tokenizer"
+            )
+        config = AutoConfig.from_pretrained(model, local_files_only=True)
+        if config.model_type != "t5":
+            raise CheckpointError(f"{source} is a {config.model_type} model; give a T5 encoder")
+        return _TextEncoderSource(
+            model, config.d_model, AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the text encoder {source} cannot be opened ({error}); give a folder or the id of a hub repository"
+        ) from error
+
+
+def _check_agreement(configs: Mapping[str, Mapping[str, Any]], source: _TextEncoderSource | None) -> None:
+    one, two, vae = configs[STAGE_ONE_TRANSFORMER], configs[STAGE_TWO_TRANSFORMER], configs[VAE]
+    embed_dims = {"stage one": one["text_embed_dim"], "stage two": two["text_embed_dim"]}
+    if source is not None:
+        embed_dims["the text encoder"] = source.embed_dim
+    channels = {
+        "stage one in": one["in_channels"],
+        "stage one out": one["out_channels"],
+        "stage two in": two["in_channels"],
+        "stage two out": two["out_channels"],
+        "the autoencoder": vae["latent_channels"],
+    }
+    for what, sizes in (("prompt embedding sizes", embed_dims), ("latent channels", channels)):
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{owner} {size}" for owner, size in sizes.items())
+            raise CheckpointError(f"the {what} differ: {told}; they must be equal; give files that belong together")
+
+
+def _info(
+    config: Mapping[str, Any],
+    source: _TextEncoderSource | None,
+    size: ClipSize | None,
+    max_prompt_tokens: int | None,
+    name: str,
+) -> CheckpointInfo:
+    """The checkpoint's own words but for the digest; `config` is that of stage two's transformer."""
+    if max_prompt_tokens is not None and max_prompt_tokens < 1:
+        raise InputError(
+            f"max_prompt_tokens is {max_prompt_tokens}; it must be 1 or more; leave it out for the default"
+        )
+    is_large = config["num_attention_heads"] * config["attention_head_dim"] >= _LARGE_HIDDEN_SIZE
+    size = size or (RELEASED_SIZE if is_large else SMALL_SIZE)
+    window = MAX_PROMPT_TOKENS
+    if source is not None and not is_large:
+        window = min(window, source.tokenizer.model_max_length)
+    largest = ClipSize(*map(max, size, RELEASED_LIMITS if is_large else SMALL_LIMITS))
+    info = CheckpointInfo(
+        name=name,
+        digest="",
+        fps=FPS,
+        max_prompt_tokens=max_prompt_tokens or window,
+        stage_one_scaling_factor=STAGE_ONE_SCALING_FACTOR,
+        stage_two_scaling_factor=STAGE_TWO_SCALING_FACTOR,
+        max_frames=largest.num_frames,
+        stage_one_limits=SizeLimits(max_height=largest.stage_one_height, max_width=largest.stage_one_width),
+        stage_two_limits=SizeLimits(max_height=largest.stage_two_height, max_width=largest.stage_two_width),
+        default_preset="released",
+        presets={"released": presets.released(size), "paper": presets.paper(size)},
+    )
+    info.request("any", seed=0)  # refuses a size that cannot be made
+    return info
+
+
+def _save(weights: ReleasedWeights, folder: Path, dtype: torch.dtype, info: CheckpointInfo) -> None:
+    config = weights.config
+    if weights.model_class is not AutoencoderKLCogVideoX:
+        config = config | {"max_text_seq_length": info.max_prompt_tokens}
+    with torch.device("meta"):
+        module = weights.model_class(**config)
+    module.load_state_dict(weights.state_dict(dtype), assign=True)
+    _save_pretrained(module, folder)
+
+
+def _save_text_encoder(source: _TextEncoderSource, folder: Path, dtype: torch.dtype) -> None:
+    source.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+    try:
+        model = T5EncoderModel.from_pretrained(source.folder, dtype=dtype, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the text encoder in {source.folder} cannot be loaded ({error}); it must be in safetensors"
+        ) from error
+    _save_pretrained(model, folder / TEXT_ENCODER_FOLDER)
+
+
+def _save_pretrained(module: ModelMixin | PreTrainedModel, folder: Path) -> None:
+    try:
+        module.save_pretrained(folder, max_shard_size=_MAX_SHARD_SIZE)
+    except SafetensorError as error:  # how safetensors tells that the disk is full
+        raise OSError(str(error)) from error
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of what `sha256sum` prints for the weight files and the tokenizer's, sorted by name."""
+    paths = {*folder.rglob("*.safetensors"), *(folder / TOKENIZER_FOLDER).rglob("*")}
+    lines = hashlib.sha256()
+    for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        lines.update(f"{digest}  {path.relative_to(folder).as_posix()}\n".encode())
+    return f"sha256:{lines.hexdigest()}"
+
+
+def _library_and_class(component: type[object]) -> list[str]:
+    library = component.__module__
+    return [library if library.startswith("fv_ray.") else library.partition(".")[0], component.__name__]
+
+
+def _write_index(folder: Path, info: CheckpointInfo, components: Mapping[str, list[str]]) -> None:
+    index = {
+        "_class_name": "TextToVideo",
+        "_diffusers_version": diffusers.__version__,
+        **components,
+        "fv_ray": info.model_dump(mode="json"),
+    }
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The two transformers and the way of the released weights into them."""

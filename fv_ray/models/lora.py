@@ -1,0 +1,45 @@
+"""Further LoRA files over stage one's transformer, by way of diffusers' loader."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffusers.loaders import CogVideoXLoraLoaderMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fv_ray.errors import InputError
+from fv_ray.models.transformer import StageOneTransformer3DModel
+
+PREFIX = "transformer."
+
+
+def load_loras(transformer: StageOneTransformer3DModel, scales: Mapping[Path, float]) -> None:
+    """Put the LoRA of each safetensors file over the transformer, weighed by its scale, instead of earlier ones.
+
+    Raises:
+        InputError: a file is not a LoRA of this transformer.
+    """
+    state_dicts = {file: _read(file) for file in scales}
+    if getattr(transformer, "peft_config", None):
+        transformer.unload_lora()
+    names = {file: f"lora_{index}" for index, file in enumerate(scales)}
+    for file, state_dict in state_dicts.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                CogVideoXLoraLoaderMixin.load_lora_into_transformer(state_dict, transformer, adapter_name=names[file])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InputError(f"{file} does not fit this transformer ({error}); give a LoRA made for it") from error
+    transformer.set_adapters(list(names.values()), list(scales.values()))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        state_dict = CogVideoXLoraLoaderMixin.lora_state_dict(load_file(file))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{file} is no LoRA ({error}); give a safetensors file of a CogVideoX LoRA") from error
+    if not state_dict or not all(key.startswith(PREFIX) for key in state_dict):
+        raise InputError(f"{file} is no LoRA of a CogVideoX transformer: its keys must start with {PREFIX!r}")
+    return dict(state_dict)

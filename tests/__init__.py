@@ -1,0 +1,1 @@
+"""The tests: they mirror the rooms, and `policy` holds the rules of the house."""

@@ -1,0 +1,147 @@
+"""Stage two: the same bits from a stored preview, streamed or whole, and a refusal of what is not of the request."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fv_ray.errors import CheckpointError, InputError
+from fv_ray.noise import RecordedNoise, SeededNoise
+from fv_ray.stage_one import StageOne
+from fv_ray.stage_two import StageTwo
+from fv_ray.types import Preview, Progress, Video, VideoRequest, with_prompt
+
+
+@pytest.fixture(scope="module")
+def preview(stage_one: StageOne, request_: VideoRequest) -> Preview:
+    return stage_one.generate(request_)
+
+
+@pytest.fixture(scope="module")
+def video(stage_two: StageTwo, request_: VideoRequest, preview: Preview) -> Video:
+    return stage_two.refine(request_, preview)
+
+
+def changed(request: VideoRequest, **stage_two: object) -> VideoRequest:
+    return request.model_copy(update={"stage_two": request.stage_two.model_copy(update=stage_two)})
+
+
+def test_a_video_has_the_size_that_was_asked_for(request_: VideoRequest, video: Video) -> None:
+    assert video.frames_FHWC.shape == (9, 32, 64, 3)
+    assert video.frames_FHWC.dtype == np.uint8
+    assert video.request == request_
+    assert video.fps == 8
+
+
+def test_streamed_chunks_are_the_video(
+    stage_two: StageTwo, request_: VideoRequest, preview: Preview, video: Video
+) -> None:
+    chunks = list(stage_two.refine_chunks(request_, preview))
+    np.testing.assert_array_equal(np.concatenate(chunks), video.frames_FHWC)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 9}, {"noise_level": 600}, {"shift": 1.0}, {"guidance_scale": 1.0}, {"grid_dtype": "float32"}]
+)
+def test_every_parameter_matters(
+    stage_two: StageTwo, request_: VideoRequest, preview: Preview, video: Video, change: dict[str, object]
+) -> None:
+    other = stage_two.refine(changed(request_, **change), preview)
+    assert (other.frames_FHWC != video.frames_FHWC).any()
+
+
+def test_an_edited_prompt_is_read(stage_two: StageTwo, request_: VideoRequest, preview: Preview, video: Video) -> None:
+    other = stage_two.refine(with_prompt(request_, "a blue cat"), preview)
+    assert (other.frames_FHWC != video.frames_FHWC).any()
+
+
+def test_a_preview_of_another_checkpoint(stage_two: StageTwo, request_: VideoRequest, preview: Preview) -> None:
+    with pytest.raises(InputError, match="the preview was made by checkpoint sha256:other"):
+        stage_two.refine(request_, replace(preview, checkpoint_digest="sha256:other"))
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"stage_one": "other"}])
+def test_a_preview_of_another_request(
+    stage_two: StageTwo, request_: VideoRequest, preview: Preview, change: dict[str, object]
+) -> None:
+    if "stage_one" in change:
+        change = {"stage_one": request_.stage_one.model_copy(update={"num_inference_steps": 4})}
+    with pytest.raises(InputError, match="seed or stage-one parameters are not those of the preview's request"):
+        stage_two.refine(request_.model_copy(update=change), preview)
+
+
+def test_a_size_that_the_checkpoint_cannot_make(stage_two: StageTwo, request_: VideoRequest, preview: Preview) -> None:
+    with pytest.raises(InputError, match="width of stage two is 100; .* use 96 or 112"):
+        stage_two.refine(changed(request_, width=100), preview)
+
+
+def test_refusals_come_before_any_work(stage_two: StageTwo, request_: VideoRequest, preview: Preview) -> None:
+    with pytest.raises(InputError):
+        stage_two.refine_chunks(changed(request_, width=100), preview)  # at the call, not at the first chunk
+
+
+def test_progress_is_told_and_cancels(stage_two: StageTwo, request_: VideoRequest, preview: Preview) -> None:
+    told: list[Progress] = []
+    stage_two.refine(request_, preview, on_progress=told.append)
+    finished = [p.phase for p in told if p.is_done]
+    assert finished == ["text_encode", "decode_preview", "upsample", "encode", "refine", "decode"]
+
+    def cancel(progress: Progress) -> None:
+        if (progress.phase, progress.step) == ("refine", 1):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        stage_two.refine(request_, preview, on_progress=cancel)
+
+
+def test_no_guidance_is_the_conditional_prediction(stage_two: StageTwo) -> None:
+    latents, embeds = torch.randn(1, 3, 16, 4, 4), torch.randn(1, 16, 64)
+    settings = {"num_inference_steps": 2, "shift": 2.5, "noise_level": 675}
+    off = stage_two.denoise(latents, embeds, noise=SeededNoise(0), guidance_scale=1, **settings)
+    almost = stage_two.denoise(latents, embeds, noise=SeededNoise(0), guidance_scale=1 + 1e-6, **settings)
+    torch.testing.assert_close(off, almost, atol=1e-4, rtol=0)
+
+
+def test_guidance_moves_away_from_the_zero_embedding(stage_two: StageTwo) -> None:
+    # With the zero embedding as prompt, both predictions are one and guidance has nothing to say.
+    latents, embeds = torch.randn(1, 3, 16, 4, 4), torch.zeros(1, 16, 64)
+    settings = {"num_inference_steps": 2, "shift": 2.5, "noise_level": 675}
+    weak = stage_two.denoise(latents, embeds, noise=SeededNoise(0), guidance_scale=2, **settings)
+    strong = stage_two.denoise(latents, embeds, noise=SeededNoise(0), guidance_scale=13, **settings)
+    torch.testing.assert_close(weak, strong, atol=1e-4, rtol=0)
+
+
+def test_encode_draws_once_a_temporal_chunk(stage_two: StageTwo) -> None:
+    frames = torch.rand(1, 3, 33, 16, 16) * 2 - 1
+    draws = [torch.randn(1, 16, length, 2, 2) for length in (5, 4)]  # 17 and 16 frames
+    latents = stage_two.encode(frames, noise=RecordedNoise(draws))
+    assert latents.shape == (1, 9, 16, 2, 2)
+
+
+def test_two_slices_are_another_decode_of_the_same_size(stage_two: StageTwo) -> None:
+    latents = torch.randn(1, 3, 16, 2, 8)
+    whole, sliced = stage_two.decode(latents), stage_two.decode(latents, slices=2)
+    assert whole.shape == sliced.shape == (1, 3, 9, 16, 64)
+    assert not torch.allclose(whole, sliced, atol=1e-3)
+
+
+def test_inputs_are_left_as_they_were(stage_two: StageTwo) -> None:
+    frames, embeds = torch.rand(1, 3, 5, 16, 16), torch.randn(1, 16, 64)
+    copies = frames.clone(), embeds.clone()
+    latents = stage_two.encode(frames, noise=SeededNoise(0))
+    latents_copy = latents.clone()
+    settings = {"num_inference_steps": 2, "guidance_scale": 13, "shift": 2.5, "noise_level": 675}
+    stage_two.denoise(latents, embeds, noise=SeededNoise(0), **settings)
+    stage_two.decode(latents)
+    assert torch.equal(frames, copies[0])
+    assert torch.equal(embeds, copies[1])
+    assert torch.equal(latents, latents_copy)
+
+
+def test_a_preview_without_text_encoder(stage_two: StageTwo, request_: VideoRequest, preview: Preview) -> None:
+    mute = StageTwo(
+        checkpoint=stage_two.checkpoint, transformer=stage_two.transformer, vae=stage_two.vae, text_encoder=None
+    )
+    with pytest.raises(CheckpointError, match="has no text encoder"):
+        mute.refine(request_, preview)

@@ -1,0 +1,68 @@
+"""The text encoder: a fixed window, padding that is read, cuts that are told."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from fv_ray.errors import CheckpointError, PromptTooLong
+from fv_ray.stage_one import StageOne
+from fv_ray.text_encoder import TextEncoder, encode_prompts, load_text_encoder
+
+
+@pytest.fixture
+def text_encoder(stage_one: StageOne) -> TextEncoder:
+    assert stage_one.text_encoder is not None
+    return stage_one.text_encoder
+
+
+def test_every_prompt_fills_the_window(text_encoder: TextEncoder) -> None:
+    embeds = text_encoder.encode(["a fox", "a red fox runs"])
+    assert embeds.shape == (2, text_encoder.max_tokens, text_encoder.embed_dim)
+    assert not torch.allclose(embeds[0], embeds[1])
+    torch.testing.assert_close(embeds[:1], text_encoder.encode(["a fox"]))
+
+
+def test_padding_is_attended(text_encoder: TextEncoder) -> None:
+    # The same words in a narrower window have other embeddings: nothing masks the padding.
+    narrow = TextEncoder(text_encoder._tokenizer, text_encoder._model, max_tokens=8)
+    wide, short = text_encoder.encode(["a fox"]), narrow.encode(["a fox"])
+    assert not torch.allclose(wide[:, :8], short, atol=1e-4)
+
+
+def test_a_prompt_that_fits_is_silent(text_encoder: TextEncoder) -> None:
+    prompt = " ".join(["fox"] * (text_encoder.max_tokens - 1))  # and the end token
+    assert text_encoder.num_tokens_cut(prompt) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text_encoder.encode([prompt])
+
+
+def test_a_cut_is_told_with_its_size(text_encoder: TextEncoder) -> None:
+    prompt = " ".join(["fox"] * (text_encoder.max_tokens + 4))
+    assert text_encoder.num_tokens_cut(prompt) == 5
+    with pytest.warns(PromptTooLong, match="21 tokens long and the text encoder reads 16: the last 5 tokens were cut"):
+        embeds = text_encoder.encode([prompt])
+    assert embeds.shape[1] == text_encoder.max_tokens
+
+
+def test_a_checkpoint_without_one(tmp_path: Path) -> None:
+    text_encoder = load_text_encoder(tmp_path, 16, device="cpu", dtype=torch.float32)
+    assert text_encoder is None
+    with pytest.raises(CheckpointError, match="has no text encoder; .* convert again with --text-encoder"):
+        encode_prompts(text_encoder, ["a fox"])
+
+
+def test_a_missing_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "text_encoder").mkdir()
+    with pytest.raises(CheckpointError, match="the tokenizer in .* is missing"):
+        load_text_encoder(tmp_path, 16, device="cpu", dtype=torch.float32)
+
+
+def test_a_broken_one(tmp_path: Path, checkpoint: Path) -> None:
+    shutil.copytree(checkpoint / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "text_encoder").mkdir()
+    with pytest.raises(CheckpointError, match="the text encoder in .* cannot be loaded"):
+        load_text_encoder(tmp_path, 16, device="cpu", dtype=torch.float32)

@@ -1,0 +1,32 @@
+"""Both stages in one process give what they give apart."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fv_ray.preview_folder import read_preview, write_preview
+from fv_ray.sidecar import Provenance
+from fv_ray.stage_one import StageOne
+from fv_ray.stage_two import StageTwo
+from fv_ray.text_to_video import TextToVideo
+from fv_ray.types import VideoRequest
+
+
+def test_one_go_and_a_commit_from_disk_in_fresh_stages_give_the_same_bits(
+    models: TextToVideo, checkpoint: Path, request_: VideoRequest, tmp_path: Path
+) -> None:
+    in_one_go = models.generate(request_)
+
+    stage_one = StageOne.from_pretrained(checkpoint)
+    preview = stage_one.generate(request_)
+    provenance = Provenance(stage_one.checkpoint, "cpu", "float32", 3, 0, {})
+    write_preview(tmp_path, preview, stage_one.preview_frames(preview), provenance)
+    committed = StageTwo.from_pretrained(checkpoint).refine(request_, read_preview(tmp_path))
+
+    np.testing.assert_array_equal(committed.frames_FHWC, in_one_go.frames_FHWC)
+
+
+def test_the_stages_share_their_text_encoder_and_vae(models: TextToVideo) -> None:
+    assert models.stage_one.vae is models.stage_two.vae
+    assert models.stage_one.text_encoder is models.stage_two.text_encoder
+    assert models.checkpoint == models.stage_two.checkpoint
