@@ -296,30 +296,3 @@ def test_a_video_that_cannot_be_put_in_place_is_not_said_to_be_complete(tmp_path
         write_video(tmp_path, REQUEST, [frames(5)], provenance(), fps=8)
     assert "video.json" not in names(tmp_path)
     assert not [name for name in names(tmp_path) if name.startswith(".")]
-
-
-def test_phase_seconds() -> None:
-    forwarded: list[Progress] = []
-    phases = PhaseSeconds(forwarded.append)
-    events = [
-        Progress("text_encode", 0, 1, 0.0),
-        Progress("text_encode", 1, 1, 0.5),
-        Progress("denoise", 0, 2, 0.0),
-        Progress("denoise", 1, 2, 1.0),
-        Progress("denoise", 2, 2, 2.0),
-        Progress("text_encode", 1, 1, 0.25),
-        Progress("refine", 1, 4, 9.0),
-    ]
-    for event in events:
-        phases(event)
-    assert list(phases.seconds.items()) == [("text_encode", 0.75), ("denoise", 2.0)]
-    assert forwarded == events
-    PhaseSeconds()(events[0])
-
-
-def test_phase_seconds_passes_a_cancellation_on() -> None:
-    def cancel(_progress: Progress) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        PhaseSeconds(cancel)(Progress("denoise", 0, 2, 0.0))
