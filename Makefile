@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test format demo parity bench clean
+.PHONY: help setup check test test-gpu format demo parity bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything that development needs
 
@@ -31,6 +31,9 @@ check: $(READY) ## style, types, floors and unit tests
 test: check ## check, then the tests that start Ray
 	$(BIN)/pytest -m ray || [ $$? -eq 5 ]
 
+test-gpu: $(READY) ## the tests that need a CUDA device
+	$(BIN)/pytest -m gpu
+
 format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -42,7 +45,7 @@ build/tiny-checkpoint: tests/tiny.py | $(READY)
 
 demo: build/tiny-checkpoint ## a prompt to a video with a tiny random checkpoint, on the CPU
 	rm -rf build/demo
-	$(BIN)/fv-ray generate "a red fox runs across a snowy field at dawn" --checkpoint $< --output build/demo
+	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a red fox runs across a snowy field at dawn" --checkpoint $< --output build/demo
 	@echo "The results are in build/demo:" && ls build/demo
 
 parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md

@@ -32,7 +32,7 @@ from fv_ray.cli_options import (
 )
 from fv_ray.errors import FvRayError, InputError, PromptTooLong, StorageError
 from fv_ray.progress_bars import ProgressBars
-from fv_ray.types import VideoRequest
+from fv_ray.types import Preview, VideoRequest
 
 if TYPE_CHECKING:  # torch takes seconds to import: a bad option should not wait for it
     from fv_ray.sidecar import PhaseSeconds, Provenance
@@ -108,9 +108,9 @@ def generate(
         first.load_loras(loras)
 
     for request, folder in zip(requests, folders, strict=True):
-        _write_preview(first, request, folder, loras)
+        preview = _write_preview(first, request, folder, loras)
         if second is not None:
-            _write_video(second, request, folder, folder, crf, x264_preset)
+            _write_video(second, request, preview, folder, crf, x264_preset)
             typer.echo(str(folder / "video.mp4"))
 
 
@@ -139,7 +139,8 @@ def refine(
     from fv_ray.stage_two import StageTwo
     from fv_ray.storage import new_directory, require_new
 
-    made_by = read_preview(preview).request
+    stored = read_preview(preview)
+    made_by = stored.request
     changes = cli_options.stage_two_changes(
         refine_steps, refine_guidance, refine_size, shift, noise_level, decode_slices
     )
@@ -156,7 +157,7 @@ def refine(
     stage_two = StageTwo.from_pretrained(checkpoint, **_placement(device, dtype))
     _set_attention_backend(stage_two, attention_backend)
     with nullcontext(preview) if output is None else new_directory(output) as folder:
-        _write_video(stage_two, request, preview, folder, crf, x264_preset)
+        _write_video(stage_two, request, stored, folder, crf, x264_preset)
     typer.echo(str((output or preview) / "video.mp4"))
 
 
@@ -216,7 +217,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _write_preview(stage_one: "StageOne", request: VideoRequest, folder: Path, loras: dict[Path, float]) -> None:
+def _write_preview(stage_one: "StageOne", request: VideoRequest, folder: Path, loras: dict[Path, float]) -> Preview:
     from fv_ray.preview_folder import write_preview
     from fv_ray.sidecar import PhaseSeconds
     from fv_ray.storage import new_directory
@@ -230,21 +231,21 @@ def _write_preview(stage_one: "StageOne", request: VideoRequest, folder: Path, l
             provenance = replace(_provenance(stage_one, prompt, steps, phases), loras=loras)
             write_preview(staged, preview, frames, provenance)
     typer.echo(f"{folder / 'preview.mp4'}  (seed {request.seed})")
+    return preview
 
 
 def _write_video(
-    stage_two: "StageTwo", request: VideoRequest, preview: Path, folder: Path, crf: int, x264_preset: str
+    stage_two: "StageTwo", request: VideoRequest, preview: Preview, folder: Path, crf: int, x264_preset: str
 ) -> None:
-    from fv_ray.preview_folder import read_preview, write_video
+    from fv_ray.preview_folder import write_video
     from fv_ray.sidecar import PhaseSeconds
 
     with ProgressBars() as bars:
         phases = PhaseSeconds(bars)
-        stored = read_preview(preview)
-        chunks = stage_two.refine_chunks(request, stored, on_progress=phases)
+        chunks = stage_two.refine_chunks(request, preview, on_progress=phases)
         prompt, steps = request.stage_two.prompt_prefix + request.prompt, request.stage_two.num_inference_steps
         provenance = _provenance(stage_two, prompt, steps, phases)
-        write_video(folder, request, chunks, provenance, fps=stored.fps, crf=crf, preset=x264_preset)
+        write_video(folder, request, chunks, provenance, fps=preview.fps, crf=crf, preset=x264_preset)
 
 
 def _provenance(

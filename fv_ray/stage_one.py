@@ -63,7 +63,7 @@ class StageOne:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.transformer.device
+        return next(self.transformer.parameters()).device
 
     def load_loras(self, scales: Mapping[Path, float]) -> None:
         """Put LoRA files over the transformer, each weighed by its scale, instead of earlier ones.
@@ -128,19 +128,20 @@ class StageOne:
             guidance_scale: of the dynamic guidance; 0 is none.
             on_progress: told each step as phase "denoise".
         """
+        device, dtype = self.device, self.transformer.dtype  # each walks the modules
         scheduler = ZeroSNRDPMSolverScheduler()
-        scheduler.set_timesteps(num_inference_steps, device=self.device)
+        scheduler.set_timesteps(num_inference_steps, device=device)
         scales = dynamic_guidance_scales(scheduler.timesteps, num_inference_steps, guidance_scale).tolist()
-        draws = [noise(latents_BFCHW.shape).to(self.device) for _ in range(num_inference_steps - 1)]
-        latents_BFCHW = latents_BFCHW.to(self.device, torch.float32)
-        embeds_BLD = with_unconditional(prompt_embeds_BLD).to(self.device, self.transformer.dtype)
+        draws = [noise(latents_BFCHW.shape).to(device) for _ in range(num_inference_steps - 1)]
+        latents_BFCHW = latents_BFCHW.to(device, torch.float32)
+        embeds_BLD = with_unconditional(prompt_embeds_BLD).to(device, dtype)
         positions = self.transformer.rotary_positions(latents_BFCHW)
 
-        with phase("denoise", num_inference_steps, on_progress, self.device) as report:
+        with phase("denoise", num_inference_steps, on_progress, device) as report:
             steps = zip(scheduler.timesteps, scales, [*draws, None], strict=True)
             for step, (timestep, scale, draw) in enumerate(steps, start=1):
                 v_pair = self.transformer(
-                    latents_BFCHW.to(self.transformer.dtype).repeat(2, 1, 1, 1, 1),
+                    latents_BFCHW.to(dtype).repeat(2, 1, 1, 1, 1),
                     embeds_BLD,
                     timestep.expand(len(embeds_BLD)),
                     image_rotary_emb=positions,

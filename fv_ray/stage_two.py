@@ -64,7 +64,7 @@ class StageTwo:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.transformer.device
+        return next(self.transformer.parameters()).device
 
     def refine(self, request: VideoRequest, preview: Preview, *, on_progress: OnProgress | None = None) -> Video:
         """Make the video of a preview; raise from `on_progress` to cancel.
@@ -183,12 +183,12 @@ class StageTwo:
         The conditional and the unconditional prediction run one after the other: at 1080p a pair takes the same time
         and twice the memory.
         """
-        transformer = self.transformer
-        embeds_BLD = prompt_embeds_BLD.to(self.device, transformer.dtype)
+        transformer, dtype = self.transformer, self.transformer.dtype
+        embeds_BLD = prompt_embeds_BLD.to(self.device, dtype)
         positions = transformer.rotary_positions(latents_BFCHW)
 
         def predict(embeds_BLD: Tensor, latents_BFCHW: Tensor, timestep: Tensor) -> Tensor:
-            latents = latents_BFCHW.to(transformer.dtype)
+            latents = latents_BFCHW.to(dtype)
             timesteps = timestep.expand(len(latents))
             return transformer(latents, embeds_BLD, timesteps, told_level, image_rotary_emb=positions).sample.float()
 

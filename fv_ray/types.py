@@ -121,17 +121,6 @@ class Video:
 
 
 @dataclass(frozen=True)
-class EncodedVideo:
-    """A finished mp4 file in memory."""
-
-    mp4: bytes
-    num_frames: int
-    height: int
-    width: int
-    fps: int
-
-
-@dataclass(frozen=True)
 class Progress:
     """One step of one phase, told to a caller's callback; raise from the callback to cancel."""
 

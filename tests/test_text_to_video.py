@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from fv_ray.preview_folder import read_preview, write_preview
 from fv_ray.sidecar import Provenance
@@ -30,3 +32,13 @@ def test_the_stages_share_their_text_encoder_and_vae(models: TextToVideo) -> Non
     assert models.stage_one.vae is models.stage_two.vae
     assert models.stage_one.text_encoder is models.stage_two.text_encoder
     assert models.checkpoint == models.stage_two.checkpoint
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "mean_difference"), [(torch.float32, 0.5), (torch.bfloat16, 8.0)])
+def test_a_gpu_gives_the_video_of_the_cpu(
+    models: TextToVideo, checkpoint: Path, request_: VideoRequest, dtype: torch.dtype, mean_difference: float
+) -> None:
+    expected = models.generate(request_).frames_FHWC.astype(float)
+    frames = TextToVideo.from_pretrained(checkpoint, device="cuda", dtype=dtype).generate(request_).frames_FHWC
+    assert np.abs(frames - expected).mean() < mean_difference

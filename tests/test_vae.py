@@ -281,3 +281,12 @@ def test_activations_of_1072x1920_stay_below_42_gb(full_size: AutoencoderKLCogVi
         vae.moments(full_size, torch.empty(1, 3, 33, 1072, 1920, dtype=torch.float16, device="meta"))
     assert decoding.peak < 42e9
     assert encoding.peak < 42e9
+
+
+@pytest.mark.gpu
+def test_decodes_1072x1920_on_a_gpu(full_size: AutoencoderKLCogVideoX) -> None:
+    autoencoder = AutoencoderKLCogVideoX.from_config(full_size.config).to("cuda", torch.float16)
+    torch.cuda.reset_peak_memory_stats()
+    frames = vae.decode(autoencoder, torch.randn(1, 16, 5, 134, 240))
+    assert frames.shape == (1, 3, 17, 1072, 1920)
+    assert torch.cuda.max_memory_allocated() < 60e9  # 41 GB of activations, weights, and the library's workspace

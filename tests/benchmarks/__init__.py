@@ -1,0 +1,1 @@
+"""What the benchmarks print; never how long it took."""
