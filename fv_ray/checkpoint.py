@@ -10,9 +10,9 @@ Reads `model_index.json` alone, so that a front end without torch can check a re
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.types import StageOneSampling, StageTwoSampling, VideoRequest
@@ -45,8 +45,8 @@ class Preset(_Value):
 class CheckpointInfo(_Value):
     """A checkpoint's own words."""
 
-    format_version: int = 1
-    name: str
+    format_version: Literal[1] = 1
+    name: Annotated[str, StringConstraints(min_length=1)]
     digest: str
     """SHA-256 over the names and contents of the weight files."""
     fps: int
@@ -61,6 +61,12 @@ class CheckpointInfo(_Value):
     stage_two_limits: SizeLimits
     default_preset: str
     presets: dict[str, Preset]
+
+    @model_validator(mode="after")
+    def _default_is_there(self) -> Self:
+        if self.default_preset not in self.presets:
+            raise ValueError(f"default_preset is {self.default_preset!r}; it must be one of {', '.join(self.presets)}")
+        return self
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:

@@ -10,11 +10,11 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fv_ray import cli_options
+from fv_ray import __version__, cli_options
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.cli_options import (
     AttentionBackend,
@@ -30,7 +30,7 @@ from fv_ray.cli_options import (
     Shift,
     X264Preset,
 )
-from fv_ray.errors import FvRayError, InputError, PromptTooLong, StorageError
+from fv_ray.errors import FvRayError, PromptTooLong, StorageError
 from fv_ray.progress_bars import ProgressBars
 from fv_ray.types import Preview, VideoRequest
 
@@ -40,11 +40,20 @@ if TYPE_CHECKING:  # torch takes seconds to import: a bad option should not wait
     from fv_ray.stage_two import StageTwo
 
 app = typer.Typer(
-    help="FlashVideo: a prompt to a preview to a high-resolution video.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Tell the version and exit.")] = False,
+) -> None:
+    """FlashVideo: a prompt to a preview to a high-resolution video."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.command()
@@ -78,6 +87,7 @@ def generate(
     from fv_ray.stage_one import StageOne
     from fv_ray.storage import require_new
     from fv_ray.text_to_video import TextToVideo
+    from fv_ray.video_io import check_settings
 
     checkpoint_info = CheckpointInfo.read(checkpoint)
     prompts = cli_options.prompts(prompt, prompt_file)
@@ -93,16 +103,17 @@ def generate(
         for n, text in enumerate(prompts)
     ]
     require_new(output)
+    check_settings(checkpoint_info.fps, crf, x264_preset)
     folders = [output] if prompt_file is None else [output / f"{n:05d}" for n in range(len(prompts))]
 
-    placement = _placement(device, dtype)
+    placement = cli_options.placement(device, dtype)
     if preview_only:
         first, second = StageOne.from_pretrained(checkpoint, **placement), None
     else:
         both = TextToVideo.from_pretrained(checkpoint, **placement)
         first, second = both.stage_one, both.stage_two
-        _set_attention_backend(second, attention_backend)
-    _set_attention_backend(first, attention_backend)
+        cli_options.set_attention_backend(second, attention_backend)
+    cli_options.set_attention_backend(first, attention_backend)
     loras = dict(map(cli_options.lora_scale, lora or []))
     if loras:
         first.load_loras(loras)
@@ -138,6 +149,7 @@ def refine(
     from fv_ray.preview_folder import read_preview
     from fv_ray.stage_two import StageTwo
     from fv_ray.storage import new_directory, require_new
+    from fv_ray.video_io import check_settings
 
     stored = read_preview(preview)
     made_by = stored.request
@@ -154,8 +166,9 @@ def refine(
         raise StorageError(f"{preview} already holds a video; keep it and give another folder with --output")
     if output is not None:
         require_new(output)
-    stage_two = StageTwo.from_pretrained(checkpoint, **_placement(device, dtype))
-    _set_attention_backend(stage_two, attention_backend)
+    check_settings(stored.fps, crf, x264_preset)
+    stage_two = StageTwo.from_pretrained(checkpoint, **cli_options.placement(device, dtype))
+    cli_options.set_attention_backend(stage_two, attention_backend)
     with nullcontext(preview) if output is None else new_directory(output) as folder:
         _write_video(stage_two, request, stored, folder, crf, x264_preset)
     typer.echo(str((output or preview) / "video.mp4"))
@@ -177,6 +190,9 @@ def convert(
     refine_size: Annotated[str | None, typer.Option(help="Default HEIGHTxWIDTH of a video.")] = None,
     max_prompt_tokens: Annotated[int | None, typer.Option(help="The text encoder's window.")] = None,
     name: Annotated[str, typer.Option(help="What the checkpoint calls itself.")] = "FlashVideo",
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A tensor of the released files to leave out, by name; repeatable.")
+    ] = None,
 ) -> None:
     """Turn the released weights into a checkpoint folder."""
     import torch
@@ -193,6 +209,7 @@ def convert(
         size=cli_options.clip_size(num_frames, size, refine_size),
         max_prompt_tokens=max_prompt_tokens,
         name=name,
+        ignored=ignore or (),
         on_part=lambda part: typer.echo(f"writing {part}", err=True),
     )
     typer.echo(f"{output}: {converted.name} {converted.digest}")
@@ -201,9 +218,9 @@ def convert(
 @app.command()
 def info(checkpoint: Annotated[Path, typer.Argument(help="A folder that `fv-ray convert` wrote.")]) -> None:
     """Tell what a checkpoint is."""
-    from fv_ray import conversion
+    from fv_ray.description import describe
 
-    typer.echo(conversion.describe(checkpoint))
+    typer.echo(describe(checkpoint))
 
 
 def main() -> None:
@@ -261,26 +278,6 @@ def _provenance(
         num_prompt_tokens_cut=0 if stage.text_encoder is None else stage.text_encoder.num_tokens_cut(prompt),
         phase_seconds=phases.seconds,
     )
-
-
-def _placement(device: str | None, dtype: str | None) -> dict[str, Any]:
-    import torch
-
-    try:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used ({error}); give cpu, or a GPU that is there") from error
-    return {"device": where, "dtype": getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))}
-
-
-def _set_attention_backend(stage: "StageOne | StageTwo", backend: str | None) -> None:
-    if backend is None:
-        return
-    try:
-        stage.transformer.set_attention_backend(backend)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise InputError(f"attention backend {backend!r} cannot be used: {error}") from error
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

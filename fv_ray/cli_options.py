@@ -2,12 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fv_ray.errors import InputError
 from fv_ray.presets import ClipSize
+
+if TYPE_CHECKING:
+    from fv_ray.stage_one import StageOne
+    from fv_ray.stage_two import StageTwo
 
 Checkpoint = Annotated[Path, typer.Option(help="A folder that `fv-ray convert` wrote.")]
 Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu ... [default: cuda where there is one]")]
@@ -32,10 +36,10 @@ def prompts(prompt: str | None, prompt_file: Path | None) -> list[str]:
     if prompt_file is None:
         return [prompt or ""]
     try:
-        lines = prompt_file.read_text("utf-8-sig").splitlines()
+        lines = prompt_file.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{prompt_file} cannot be read ({error}); give a UTF-8 text file") from error
-    prompts = [line for line in lines if line.strip()]
+    prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise InputError(f"{prompt_file} holds no prompt; write one a line")
     return prompts
@@ -91,3 +95,25 @@ def clip_size(num_frames: int | None, size: str | None, refine_size: str | None)
     if num_frames is None or size is None or refine_size is None:
         raise InputError("of --num-frames, --size and --refine-size only some are given; give all three or none")
     return ClipSize(num_frames, *height_width(size), *height_width(refine_size))
+
+
+def placement(device: str | None, dtype: str | None) -> dict[str, Any]:
+    """Where and in which precision to load: a GPU in bfloat16 where there is one, else the CPU in float32."""
+    import torch
+
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=where).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used ({error}); give cpu, or a GPU that is there") from error
+    return {"device": where, "dtype": getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))}
+
+
+def set_attention_backend(stage: "StageOne | StageTwo", backend: str | None) -> None:
+    """Choose an attention kernel, where one was named."""
+    if backend is None:
+        return
+    try:
+        stage.transformer.set_attention_backend(backend)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise InputError(f"attention backend {backend!r} cannot be used: {error}") from error

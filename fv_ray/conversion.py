@@ -1,4 +1,4 @@
-"""Writes a checkpoint folder from the released files; describes one.
+"""Writes a checkpoint folder from the released files.
 
 The released names are `models.state_dict_adapter`'s matter. Everything that can be wrong is found before anything is
 written, and the folder appears only when it is whole.
@@ -6,8 +6,7 @@ written, and the folder appears only when it is whole.
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import diffusers
 import torch
 from diffusers import AutoencoderKLCogVideoX, ModelMixin
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError, safe_open
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, T5EncoderModel
 
 from fv_ray import presets
-from fv_ray.checkpoint import INDEX_FILE, PIXELS_PER_TOKEN, CheckpointInfo, SizeLimits
+from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo, SizeLimits, explain
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE, read_released
 from fv_ray.models.state_dict_adapter import (
@@ -63,7 +63,8 @@ def convert(
     dtype: torch.dtype = torch.bfloat16,
     size: ClipSize | None = None,
     max_prompt_tokens: int | None = None,
-    name: str = "flashvideo",
+    name: str = "FlashVideo",
+    ignored: Collection[str] = (),
     on_part: Callable[[str], None] | None = None,
 ) -> CheckpointInfo:
     """Write the checkpoint folder `output`; about one model at a time is in memory.
@@ -79,6 +80,7 @@ def convert(
         size: The default size of clips; None chooses by the size of the model.
         max_prompt_tokens: The text encoder's window; None is 226, or what a small model's tokenizer says.
         name: What the checkpoint calls itself.
+        ignored: Names of tensors that the released files may hold and no model needs.
         on_part: Called with each part's name before it is converted.
 
     Raises:
@@ -88,9 +90,9 @@ def convert(
     """
     require_new(output)
     weights = {
-        STAGE_ONE_TRANSFORMER: _adapt(stage_one, adapt_stage_one_transformer),
-        STAGE_TWO_TRANSFORMER: _adapt(stage_two, adapt_stage_two_transformer),
-        VAE: _adapt(vae, adapt_vae),
+        STAGE_ONE_TRANSFORMER: _adapt(stage_one, adapt_stage_one_transformer, ignored),
+        STAGE_TWO_TRANSFORMER: _adapt(stage_two, adapt_stage_two_transformer, ignored),
+        VAE: _adapt(vae, adapt_vae, ignored),
     }
     source = None if text_encoder is None else _open_text_encoder(text_encoder)
     _check_agreement({part: adapted.config for part, adapted in weights.items()}, source)
@@ -112,51 +114,14 @@ def convert(
     return info
 
 
-def describe(folder: str | Path) -> str:
-    """What a checkpoint folder holds, in lines for people; reads no weights.
-
-    Raises:
-        CheckpointError: for a folder that is none or lacks a part.
-    """
-    folder = Path(folder)
-    info = CheckpointInfo.read(folder)
-    one, two = info.stage_one_limits, info.stage_two_limits
-    has_text_encoder = (folder / TEXT_ENCODER_FOLDER).is_dir()
-    lines = [
-        f"{info.name}  {info.digest}",
-        f"clips: up to {info.max_frames} frames at {info.fps} fps; stage_one up to {one.max_height}x{one.max_width}; "
-        f"stage_two up to {two.max_height}x{two.max_width}; sides are multiples of {PIXELS_PER_TOKEN}",
-        f"text: {info.max_prompt_tokens} tokens" + (", no encoder: prompt embeddings alone" * (not has_text_encoder)),
-    ]
-    parts = [STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE] + [TEXT_ENCODER_FOLDER] * has_text_encoder
-    lines += [_describe_part(folder / part) for part in parts]
-    for name, preset in info.presets.items():
-        lines.append(f"preset {name}{' (default)' if name == info.default_preset else ''}")
-        for stage, sampling in preset.model_dump(exclude_defaults=True).items():
-            lines.append(f"  {stage}: {', '.join(f'{field} {value}' for field, value in sampling.items())}")
-    return "\n".join(lines)
-
-
-def _describe_part(folder: Path) -> str:
-    num_parameters, num_bytes, dtypes = 0, 0, set()
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        for path in folder.glob("*.safetensors"):
-            num_bytes += path.stat().st_size
-            with safe_open(path, framework="pt") as file:
-                headers = [file.get_slice(name) for name in file.offset_keys()]
-                num_parameters += sum(math.prod(header.get_shape()) for header in headers)
-                dtypes |= {header.get_dtype() for header in headers}
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be read ({error}); convert the weights again") from error
-    kind = config.get("_class_name") or config["architectures"][0]
-    return (
-        f"{folder.name}: {kind}, {num_parameters:,} parameters, {'/'.join(sorted(dtypes))}, {num_bytes / 1e6:,.1f} MB"
-    )
-
-
-def _adapt(path: Path, adapt: Callable[[Mapping[str, Any]], ReleasedWeights]) -> ReleasedWeights:
+def _adapt(
+    path: Path, adapt: Callable[[Mapping[str, Any]], ReleasedWeights], ignored: Collection[str]
+) -> ReleasedWeights:
     weights = read_released(path)
+    for tensors in (weights, *weights.values()):
+        if isinstance(tensors, dict):
+            for name in ignored:
+                tensors.pop(name, None)
     try:
         return adapt(weights)
     except CheckpointError as error:
@@ -223,6 +188,10 @@ def _info(
     window = MAX_PROMPT_TOKENS
     if source is not None and not is_large:
         window = min(window, source.tokenizer.model_max_length)
+    try:
+        named = {"released": presets.released(size), "paper": presets.paper(size)}
+    except ValidationError as error:
+        raise InputError(explain(error)) from error
     largest = ClipSize(*map(max, size, RELEASED_LIMITS if is_large else SMALL_LIMITS))
     info = CheckpointInfo(
         name=name,
@@ -235,7 +204,7 @@ def _info(
         stage_one_limits=SizeLimits(max_height=largest.stage_one_height, max_width=largest.stage_one_width),
         stage_two_limits=SizeLimits(max_height=largest.stage_two_height, max_width=largest.stage_two_width),
         default_preset="released",
-        presets={"released": presets.released(size), "paper": presets.paper(size)},
+        presets=named,
     )
     info.request("any", seed=0)  # refuses a size that cannot be made
     return info
@@ -247,7 +216,11 @@ def _save(weights: ReleasedWeights, folder: Path, dtype: torch.dtype, info: Chec
         config = config | {"max_text_seq_length": info.max_prompt_tokens}
     with torch.device("meta"):
         module = weights.model_class(**config)
-    module.load_state_dict(weights.state_dict(dtype), assign=True)
+    state_dict = weights.state_dict(dtype)
+    for name, tensor in state_dict.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{folder.name}.{name} holds NaN or infinity; download the released files again")
+    module.load_state_dict(state_dict, assign=True)
     _save_pretrained(module, folder)
 
 

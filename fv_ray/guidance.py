@@ -5,7 +5,21 @@ import math
 import torch
 from torch import Tensor
 
+from fv_ray.errors import InputError
+
 DYNAMIC_GUIDANCE_EXPONENT = 5  # released configuration of stage one
+
+
+def check_guidance(guidance_scale: float) -> None:
+    """Refuse a guidance scale that is no number.
+
+    Raises:
+        InputError: it is NaN or infinite.
+    """
+    if not math.isfinite(guidance_scale):
+        raise InputError(
+            f"guidance_scale is {guidance_scale}; it must be a finite number: leave it out for the default"
+        )
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: Tensor | float) -> Tensor:

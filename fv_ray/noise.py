@@ -36,7 +36,7 @@ class RecordedNoise:
     """
 
     def __init__(self, draws: Sequence[Tensor]) -> None:
-        self._draws = list(draws)
+        self._draws = [torch.as_tensor(draw) for draw in draws]
         self._num_used = 0
 
     def __call__(self, shape: Sequence[int]) -> Tensor:

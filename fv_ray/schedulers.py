@@ -1,5 +1,6 @@
 """The two samplers behind diffusers' scheduler contract (`set_timesteps`, `timesteps`, `step`)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,7 +150,15 @@ def flow_euler_scheduler(
     """Stage two's Euler steps: diffusers' flow scheduler on our time grid, ready at its first step.
 
     diffusers counts sigma = 1 - t downwards, so that the velocity z1 - z0 enters its `step` negated.
+
+    Raises:
+        InputError: for a number of steps or a shift that is not allowed.
     """
+    if num_inference_steps < 1 or not 0 < shift < math.inf:
+        raise InputError(
+            f"num_inference_steps is {num_inference_steps} and shift {shift}; allowed are 1 step or more and a finite "
+            "shift above 0"
+        )
     exact = torch.float64 if grid_dtype == torch.float32 else grid_dtype
     times = flow.time_grid(num_inference_steps, shift, exact)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)

@@ -15,8 +15,8 @@ from torch import Tensor
 from fv_ray import pixels, vae
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import InputError
-from fv_ray.guidance import dynamic_guidance_scales, guide, with_unconditional
-from fv_ray.latents import latents_shape, require_finite
+from fv_ray.guidance import check_guidance, dynamic_guidance_scales, guide, with_unconditional
+from fv_ray.latents import check_inputs, latents_shape, require_finite
 from fv_ray.models.loading import load_stage_one_transformer, load_vae
 from fv_ray.models.lora import load_loras
 from fv_ray.models.transformer import StageOneTransformer3DModel
@@ -125,9 +125,15 @@ class StageOne:
             latents_BFCHW: the start noise.
             noise: gives one draw of the latents' shape for every step but the last.
             num_inference_steps: evaluations of the transformer.
-            guidance_scale: of the dynamic guidance; 0 is none.
+            guidance_scale: of the dynamic guidance; 0 is none, at the same cost.
             on_progress: told each step as phase "denoise".
+
+        Raises:
+            InputError: for a shape or a value that is not allowed.
+            NumericalError: the latents are not finite.
         """
+        check_inputs(latents_BFCHW, prompt_embeds_BLD, self.transformer.config)
+        check_guidance(guidance_scale)
         device, dtype = self.device, self.transformer.dtype  # each walks the modules
         scheduler = ZeroSNRDPMSolverScheduler()
         scheduler.set_timesteps(num_inference_steps, device=device)
@@ -158,7 +164,7 @@ class StageOne:
 
     def decode_chunks(self, latents_BFCHW: Tensor) -> Iterator[Tensor]:
         """The frames of `decode` chunk by chunk along time."""
-        latents_BCFHW = latents_BFCHW.transpose(1, 2) / self.checkpoint.stage_one_scaling_factor
+        latents_BCFHW = latents_BFCHW.float().transpose(1, 2) / self.checkpoint.stage_one_scaling_factor
         return vae.decode_chunks(self.vae, latents_BCFHW)
 
     def preview_frames(self, preview: Preview, *, on_progress: OnProgress | None = None) -> np.ndarray:

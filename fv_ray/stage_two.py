@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fv_ray import pixels, vae
 from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.degradations.latent import degrade_latents
+from fv_ray.degradations.latent import check_noise_level, degrade_latents
 from fv_ray.errors import InputError
-from fv_ray.guidance import guide
-from fv_ray.latents import require_finite
+from fv_ray.guidance import check_guidance, guide
+from fv_ray.latents import check_inputs, require_finite
 from fv_ray.models.loading import load_stage_two_transformer, load_vae
 from fv_ray.models.transformer import StageTwoTransformer3DModel
 from fv_ray.noise import NoiseSource, SeededNoise
@@ -151,7 +151,14 @@ class StageTwo:
             grid_dtype: precision of the time grid and of the noise level that the transformer is told; bfloat16 is
                 the released scripts', which tells 676 for 675.
             on_progress: told each step as phase "refine".
+
+        Raises:
+            InputError: for a shape or a value that is not allowed.
+            NumericalError: the latents are not finite.
         """
+        check_inputs(latents_BFCHW, prompt_embeds_BLD, self.transformer.config)
+        check_guidance(guidance_scale)
+        check_noise_level(noise_level)
         scheduler = flow_euler_scheduler(num_inference_steps, shift, grid_dtype, self.device)
         latents_BFCHW = latents_BFCHW.to(self.device, torch.float32)
         draw = noise(latents_BFCHW.shape).to(self.device)
@@ -172,7 +179,7 @@ class StageTwo:
 
     def decode_chunks(self, latents_BFCHW: Tensor, *, slices: int = 1) -> Iterator[Tensor]:
         """The frames of `decode` chunk by chunk along time."""
-        latents_BCFHW = latents_BFCHW.transpose(1, 2) / self.checkpoint.stage_two_scaling_factor
+        latents_BCFHW = latents_BFCHW.float().transpose(1, 2) / self.checkpoint.stage_two_scaling_factor
         return vae.decode_chunks(self.vae, latents_BCFHW, slices=slices)
 
     def _velocity(

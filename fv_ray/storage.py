@@ -11,19 +11,24 @@ from fv_ray.errors import StorageError
 
 
 def require_new(target: str | Path) -> None:
-    """Refuse a place that is taken, before any work is done for it.
+    """Refuse a place that is taken or cannot be written, before any work is done for it.
 
     Raises:
-        StorageError: `target` exists and is not an empty folder.
+        StorageError: `target` exists and is not an empty folder, or nothing can be made there.
     """
     target = Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise StorageError(f"{target} already exists; give a new folder or remove it first")
+    nearest = next(place for place in (target, *target.absolute().parents) if place.exists())
+    with _told(target):
+        os.rmdir(tempfile.mkdtemp(prefix=".probe.", dir=nearest))
 
 
 @contextmanager
 def new_directory(target: str | Path) -> Iterator[Path]:
-    """Give a temporary folder beside `target` and move it into place when the block ends without an error.
+    """Give a temporary folder and move it to `target` when the block ends without an error.
+
+    A new folder appears at once. One that is there and empty, such as a mounted volume, is filled, folders first.
 
     Raises:
         StorageError: `target` is taken, or the disk refuses (full, read-only, no permission);
@@ -31,18 +36,32 @@ def new_directory(target: str | Path) -> Iterator[Path]:
     """
     target = Path(target)
     require_new(target)
-    staged: Path | None = None
-    try:
+    is_there = target.is_dir()
+    with _told(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield staged
-        _set_usual_permissions(staged)
-        os.replace(staged, target)  # an empty folder is replaced, a filled one is not
+        staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if is_there else target.parent))
+        try:
+            yield staged
+            _set_usual_permissions(staged)
+            if is_there:
+                _move_contents(staged, target)
+            else:
+                os.rename(staged, target)  # an empty folder is replaced, a filled one is not
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _move_contents(source: Path, target: Path) -> None:
+    for path in sorted(source.iterdir(), key=lambda path: path.is_file()):
+        os.rename(path, target / path.name)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StorageError(f"{target} cannot be written ({error}); free space or give another folder") from error
-    finally:
-        if staged is not None and staged.exists():
-            shutil.rmtree(staged, ignore_errors=True)
 
 
 def _set_usual_permissions(folder: Path) -> None:

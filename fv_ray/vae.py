@@ -279,10 +279,11 @@ def _checked_scale(vae: AutoencoderKLCogVideoX) -> int:
 
 
 def _check_shape(name: str, x_BCFHW: Tensor, num_channels: int) -> None:
-    if x_BCFHW.ndim != 5 or x_BCFHW.shape[1] != num_channels or 0 in x_BCFHW.shape:
+    is_shaped = x_BCFHW.ndim == 5 and x_BCFHW.shape[1] == num_channels and 0 not in x_BCFHW.shape
+    if not is_shaped or not x_BCFHW.is_floating_point():
         raise InputError(
-            f"{name} have shape {tuple(x_BCFHW.shape)}; they must be (batch, {num_channels}, frames, height, width), "
-            "none of them 0; permute (batch, frames, channels, ...) first"
+            f"{name} are {x_BCFHW.dtype} of shape {tuple(x_BCFHW.shape)}; they must be floats of shape "
+            f"(batch, {num_channels}, frames, height, width), none of them 0; permute or scale them first"
         )
 
 
@@ -291,7 +292,7 @@ def _check_size(frames_BCFHW: Tensor, scale: int, frames_per_chunk: int) -> None
     if num_frames % 4 != 1 or height % scale or width % scale:
         raise InputError(
             f"cannot encode {num_frames} frames of {height}x{width}; allowed are 1 + 4k, of multiples of {scale}; "
-            f"cut to {(num_frames - 1) // 4 * 4 + 1} frames of {height // scale * scale}x{width // scale * scale}"
+            f"cut to {(num_frames - 1) // 4 * 4 + 1} frames of such a size"
         )
     if frames_per_chunk < 4 or frames_per_chunk % 4:
         raise InputError(

@@ -63,7 +63,7 @@ def encode_mp4(
         InputError: there are no frames, or a value is not allowed.
         StorageError: the file cannot be written.
     """
-    _check_settings(fps, crf, preset)
+    check_settings(fps, crf, preset)
     checked = _checked(chunks)
     first = next(checked, None)
     if first is None:
@@ -226,7 +226,12 @@ def _to_yuv(reformatter: VideoReformatter, rgb: av.VideoFrame) -> av.VideoFrame:
     )
 
 
-def _check_settings(fps: int, crf: int, preset: str) -> None:
+def check_settings(fps: int, crf: int, preset: str) -> None:
+    """Refuse what x264 cannot do, before any frame is made.
+
+    Raises:
+        InputError: naming the setting and what is allowed.
+    """
     if fps <= 0:
         raise InputError(f"fps is {fps}; allowed are whole numbers from 1: give the clip's frames per second")
     if not 0 <= crf <= MAX_CRF:

@@ -1,5 +1,6 @@
 """A checkpoint's own words: requests made from them, sizes refused with the nearest, folders that are none."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,11 @@ def test_an_index_that_is_not_ours(tmp_path: Path, content: str, message: str) -
 def test_an_index_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(f'{{"fv_ray": {CHECKPOINT.model_dump_json()}}}')
     assert CheckpointInfo.read(tmp_path) == CHECKPOINT
+
+
+@pytest.mark.parametrize("change", [{"format_version": 99}, {"default_preset": "fast"}, {"name": ""}])
+def test_an_index_of_another_time(tmp_path: Path, change: dict[str, object]) -> None:
+    content = CHECKPOINT.model_dump(mode="json") | change
+    (tmp_path / "model_index.json").write_text(json.dumps({"fv_ray": content}))
+    with pytest.raises(CheckpointError, match="is not understood"):
+        CheckpointInfo.read(tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fv_ray import __version__
 from fv_ray.cli import main
 from fv_ray.preview_folder import read_preview
 from fv_ray.sidecar import Sidecar
@@ -141,7 +142,9 @@ def test_a_prompt_longer_than_the_window_is_told(
         (["a fox", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["a fox", "--attention-backend", "none"], "attention backend 'none' cannot be used"),
         (["a fox", "--lora", "nowhere.safetensors"], "nowhere.safetensors is no LoRA"),
+        (["a fox", "--device", "meta"], "device 'meta' cannot be used"),
         (["a fox", "--crf", "52"], "crf is 52"),
+        (["a fox", "--x264-preset", "best"], "there is no preset 'best'"),
         (["--prompt-file", "nowhere.txt"], "nowhere.txt cannot be read"),
     ],
 )
@@ -152,8 +155,8 @@ def test_what_cannot_be_made(
     shown = capsys.readouterr().err
     assert "error: " in shown
     assert message in shown
-    assert not (tmp_path / "out" / "video.mp4").exists()
-    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+    assert "denoise" not in shown  # nothing was made in vain
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_no_checkpoint(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,3 +213,20 @@ def test_convert_and_info(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "StageTwoTransformer3DModel, 676,032 parameters, BF16" in shown
     assert run("generate", "a fox", "--checkpoint", output, "--output", tmp_path / "out") == 1
     assert "has no text encoder" in capsys.readouterr().err
+
+
+def test_the_version_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_commit_settings_are_checked_before_any_work(
+    run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preview = tmp_path / "preview"
+    assert run("generate", "a fox", "--checkpoint", checkpoint, "--output", preview, "--preview-only", *SMALL) == 0
+    capsys.readouterr()
+    assert run("refine", preview, "--checkpoint", checkpoint, "--crf", 99) == 1
+    shown = capsys.readouterr().err
+    assert "crf is 99" in shown
+    assert "encode" not in shown

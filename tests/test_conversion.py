@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.conversion import convert, describe
+from fv_ray.conversion import convert
 from fv_ray.errors import CheckpointError, InputError, StorageError
 from fv_ray.models.loading import load_stage_one_transformer, load_stage_two_transformer, load_vae
 from fv_ray.presets import RELEASED_SIZE, ClipSize
@@ -285,22 +286,38 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, limit_bytes: int) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_is_described(checkpoint: Path) -> None:
-    text = describe(checkpoint)
-    for words in (
-        CheckpointInfo.read(checkpoint).digest,
-        "stage_two up to 512x768",
-        "stage_one_transformer: StageOneTransformer3DModel, 651,200 parameters, F32, 2.6 MB",
-        "text_encoder: T5EncoderModel",
-        "preset released (default)",
-        "guidance_scale 13.0",
-    ):
-        assert words in text
+@pytest.mark.parametrize("size", [ClipSize(0, 16, 16, 16, 16), ClipSize(5, 0, 16, 16, 16)])
+def test_a_default_size_that_is_none(tmp_path: Path, size: ClipSize) -> None:
+    with pytest.raises(InputError, match="is 0: Input should be greater than or equal to 1"):
+        convert_tiny(tmp_path / "out", size=size)
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_without_text_encoder_says_so(tmp_path: Path) -> None:
-    convert_tiny(tmp_path / "out")
-    assert "226 tokens, no encoder: prompt embeddings alone" in describe(tmp_path / "out")
-    shutil.rmtree(tmp_path / "out" / "vae")
-    with pytest.raises(CheckpointError, match="vae cannot be read"):
-        describe(tmp_path / "out")
+def test_a_place_that_cannot_be_written_is_found_first() -> None:
+    parts: list[str] = []
+    with pytest.raises(StorageError, match="cannot be written"):
+        convert_tiny(Path("/proc/nowhere"), on_part=parts.append)
+    assert parts == []
+
+
+def released_file(path: Path, changes: dict[str, Tensor]) -> Path:
+    released = torch.load(RELEASED / "stage1.pt", weights_only=True)
+    torch.save({"module": released["module"] | changes}, path)
+    return path
+
+
+def test_an_unknown_tensor_may_be_ignored_by_name(tmp_path: Path) -> None:
+    name = "model.diffusion_model.transformer.word_embeddings.weight"
+    file = released_file(tmp_path / "stage1.pt", {name: torch.zeros(1, 128)})
+    with pytest.raises(CheckpointError, match="has no model.diffusion_model.transformer.word_embeddings.weight"):
+        convert_tiny(tmp_path / "out", stage_one=file)
+    ignored = convert_tiny(tmp_path / "out", stage_one=file, ignored=[name])
+    assert ignored.digest == convert_tiny(tmp_path / "plain").digest
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    name = "model.diffusion_model.mixins.final_layer.linear.bias"
+    file = released_file(tmp_path / "stage1.pt", {name: torch.full((64,), torch.nan)})
+    with pytest.raises(CheckpointError, match=r"stage_one_transformer\.proj_out\.bias holds NaN or infinity"):
+        convert_tiny(tmp_path / "out", stage_one=file)
+    assert not (tmp_path / "out").exists()

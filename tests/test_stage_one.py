@@ -126,3 +126,19 @@ def test_half_precision_stays_close(checkpoint: object, request_: VideoRequest, 
     half = StageOne.from_pretrained(str(checkpoint), dtype=torch.bfloat16)
     latents = half.generate(request_).latents_FCHW
     assert np.abs(latents - preview.latents_FCHW).mean() < 0.1 * np.abs(preview.latents_FCHW).mean()
+
+
+def test_guidance_that_is_no_number(stage_one: StageOne) -> None:
+    with pytest.raises(InputError, match="guidance_scale is inf; it must be a finite number"):
+        stage_one.denoise(
+            torch.randn(1, 16, 64),
+            latents_BFCHW=torch.randn(1, 1, 16, 2, 2),
+            noise=SeededNoise(0),
+            num_inference_steps=2,
+            guidance_scale=float("inf"),
+        )
+
+
+def test_the_dtype_of_latents_does_not_show_in_the_frames(stage_one: StageOne) -> None:
+    latents = torch.randn(1, 1, 16, 2, 2).bfloat16()
+    torch.testing.assert_close(stage_one.decode(latents), stage_one.decode(latents.float()), atol=0, rtol=0)

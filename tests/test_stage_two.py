@@ -145,3 +145,57 @@ def test_a_preview_without_text_encoder(stage_two: StageTwo, request_: VideoRequ
     )
     with pytest.raises(CheckpointError, match="has no text encoder"):
         mute.refine(request_, preview)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"num_inference_steps": -1}, "num_inference_steps is -1"),
+        ({"shift": 0.0}, "shift 0.0; allowed are 1 step or more and a finite shift above 0"),
+        ({"shift": -1.0}, "shift -1.0"),
+        ({"shift": float("nan")}, "shift nan"),
+        ({"noise_level": -1}, "noise_level is -1; it must be an integer from 0 to 999"),
+        ({"noise_level": 1000}, "noise_level is 1000"),
+        ({"noise_level": 675.0}, r"noise_level is 675\.0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan; it must be a finite number"),
+    ],
+)
+def test_values_that_cannot_be(stage_two: StageTwo, change: dict[str, float], message: str) -> None:
+    settings = {"num_inference_steps": 2, "guidance_scale": 13, "shift": 2.5, "noise_level": 675} | change
+    with pytest.raises(InputError, match=message):
+        stage_two.denoise(torch.randn(1, 1, 16, 2, 2), torch.randn(1, 16, 64), noise=SeededNoise(0), **settings)
+
+
+@pytest.mark.parametrize(
+    ("latents", "embeds", "message"),
+    [
+        ((1, 1, 16, 3, 4), (1, 16, 64), r"latents have shape \(1, 1, 16, 3, 4\); .* multiples of 16"),
+        ((1, 1, 8, 2, 2), (1, 16, 64), r"allowed is \(batch, frames, 16, height, width\)"),
+        ((1, 16, 2, 2), (1, 16, 64), "latents have shape"),
+        ((1, 0, 16, 2, 2), (1, 16, 64), "latents have shape"),
+        ((2, 1, 16, 2, 2), (1, 16, 64), r"prompt embeddings have shape \(1, 16, 64\); allowed is \(2, tokens, 64\)"),
+        ((1, 1, 16, 2, 2), (1, 16, 32), r"allowed is \(1, tokens, 64\)"),
+    ],
+)
+def test_shapes_that_cannot_be(
+    stage_one: StageOne, stage_two: StageTwo, latents: tuple[int, ...], embeds: tuple[int, ...], message: str
+) -> None:
+    settings = {"num_inference_steps": 2, "guidance_scale": 8.0, "noise": SeededNoise(0)}
+    with pytest.raises(InputError, match=message):
+        stage_two.denoise(torch.randn(latents), torch.randn(embeds), **settings, shift=2.5, noise_level=675)
+    with pytest.raises(InputError, match=message):
+        stage_one.denoise(torch.randn(embeds), latents_BFCHW=torch.randn(latents), **settings)
+
+
+def test_frames_that_are_no_floats(stage_two: StageTwo) -> None:
+    frames = torch.zeros(1, 3, 5, 16, 16, dtype=torch.uint8)
+    with pytest.raises(InputError, match="frames are torch.uint8"):
+        stage_two.resize(frames, 32, 32)
+    with pytest.raises(InputError, match="frames are torch.uint8"):
+        stage_two.encode(frames, noise=SeededNoise(0))
+
+
+def test_the_dtype_of_latents_does_not_show_in_the_frames(stage_two: StageTwo) -> None:
+    latents = torch.randn(1, 1, 16, 2, 2).bfloat16()
+    torch.testing.assert_close(stage_two.decode(latents), stage_two.decode(latents.float()), atol=0, rtol=0)

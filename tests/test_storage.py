@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fv_ray.errors import StorageError
-from fv_ray.storage import new_directory
+from fv_ray.storage import new_directory, require_new
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
@@ -90,3 +90,43 @@ def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/below"])
+def test_a_place_that_cannot_be_written_is_refused_first(place: str) -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        require_new(place)
+
+
+def test_a_dangling_link_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StorageError, match="already exists"):
+        require_new(tmp_path / "link")
+
+
+def test_a_link_to_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with new_directory(tmp_path / "link") as staged:
+        (staged / "part").mkdir()
+        (staged / "part" / "file").touch()
+        (staged / "index.json").touch()
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == ["index.json", "part"]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_the_working_folder_is_filled_where_it_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with new_directory(".") as staged:
+        (staged / "file").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
+    with new_directory(tmp_path / "result") as staged:
+        (staged / "part").mkdir(mode=0o700)
+        (staged / "part" / "private").touch(mode=0o600)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "result" / "part" / "private").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert (tmp_path / "result" / "part").stat().st_mode & 0o777 == 0o777 & ~umask

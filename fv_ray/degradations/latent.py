@@ -3,7 +3,18 @@
 import torch
 from torch import Tensor
 
-from fv_ray.noise_schedule import full_table
+from fv_ray.errors import InputError
+from fv_ray.noise_schedule import NUM_TRAIN_TIMESTEPS, full_table
+
+
+def check_noise_level(noise_level: int) -> None:
+    """Refuse what is no index of the table.
+
+    Raises:
+        InputError: it is not an integer from 0 to 999.
+    """
+    if not isinstance(noise_level, int) or not 0 <= noise_level < NUM_TRAIN_TIMESTEPS:
+        raise InputError(f"noise_level is {noise_level}; it must be an integer from 0 to {NUM_TRAIN_TIMESTEPS - 1}")
 
 
 def degrade_latents(latents_BFCHW: Tensor, noise_BFCHW: Tensor, noise_level: Tensor) -> Tensor:

@@ -68,6 +68,8 @@ def read_released(path: str | Path) -> dict[str, Any]:
     is_zip = zipfile.is_zipfile(path)
     if start == _ZIP_START and not is_zip:
         raise CheckpointError(f"{path} is cut short at {path.stat().st_size} bytes; download it again")
+    if is_zip and (damaged := _damaged_entry(path)):
+        raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is wrong; download it again")
     try:
         # Files older than the zip format cannot stay on disk.
         released = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
@@ -76,6 +78,14 @@ def read_released(path: str | Path) -> dict[str, Any]:
     if not isinstance(released, dict):
         raise CheckpointError(f"{path} holds a {type(released).__name__}, not a state dict; give a released .pt file")
     return released
+
+
+def _damaged_entry(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except zipfile.BadZipFile as error:
+        return str(error)
 
 
 def _reason(error: Exception) -> str:

@@ -18,6 +18,8 @@ PREFIX = "transformer."
 def load_loras(transformer: StageOneTransformer3DModel, scales: Mapping[Path, float]) -> None:
     """Put the LoRA of each safetensors file over the transformer, weighed by its scale, instead of earlier ones.
 
+    After an error the transformer is without any.
+
     Raises:
         InputError: a file is not a LoRA of this transformer.
     """
@@ -25,13 +27,15 @@ def load_loras(transformer: StageOneTransformer3DModel, scales: Mapping[Path, fl
     if getattr(transformer, "peft_config", None):
         transformer.unload_lora()
     names = {file: f"lora_{index}" for index, file in enumerate(scales)}
-    for file, state_dict in state_dicts.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # peft asks whether several are meant
+        for file, state_dict in state_dicts.items():
+            try:
                 CogVideoXLoraLoaderMixin.load_lora_into_transformer(state_dict, transformer, adapter_name=names[file])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(f"{file} does not fit this transformer ({error}); give a LoRA made for it") from error
+            except (RuntimeError, ValueError, KeyError) as error:
+                if getattr(transformer, "peft_config", None):
+                    transformer.unload_lora()  # all or none
+                raise InputError(f"{file} does not fit this transformer ({error}); give a LoRA made for it") from error
     transformer.set_adapters(list(names.values()), list(scales.values()))
 
 

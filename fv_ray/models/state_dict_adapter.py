@@ -1,8 +1,7 @@
 """Turns released weights into the names, shapes and configurations of our modules: the one place for foreign names.
 
-Every size is read off the tensors, the LoRA of stage one is folded in, and names and shapes are checked before anything
-is computed. Refuses to know files and devices. Released names: stage1.pt, stage2.pt and 3d-vae.pt of
-FoundationVision/FlashVideo, whose code loads them.
+Every size is read off the tensors, LoRA is folded in, and names and shapes are checked before anything is computed.
+Knows no files and devices. Released names: those of FoundationVision/FlashVideo.
 """
 
 import re
@@ -266,7 +265,8 @@ def _check(part: str, tensors: Mapping[str, Tensor], expected: Mapping[str, _Sha
         near = _nearest(missing[0], unknown) or _nearest(missing[0], tensors)
         raise CheckpointError(f"the {part} lacks {_some(missing)}{near}; {advice}")
     if unknown:
-        raise CheckpointError(f"the {part} has no {_some(unknown)}{_nearest(unknown[0], expected)}; {advice}")
+        near = _nearest(unknown[0], expected)
+        raise CheckpointError(f"the {part} has no {_some(unknown)}{near}; {advice}, or --ignore it")
     misshapen = [name for name, shape in expected.items() if tuple(tensors[name].shape) != shape]
     if misshapen:
         name = misshapen[0]

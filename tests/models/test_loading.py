@@ -184,3 +184,13 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, form: str) -> None:
     ):
         read_released(path)
     assert not witness.exists()
+
+
+def test_damage_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "stage1.pt"
+    content = bytearray((RELEASED / "stage1.pt").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(2000)
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: the checksum of .* is wrong; download it again"):
+        read_released(file)

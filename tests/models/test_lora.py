@@ -71,3 +71,12 @@ def test_a_file_that_is_no_safetensors(transformer: StageOneTransformer3DModel, 
     (tmp_path / "l.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="is no LoRA"):
         load_loras(transformer, {tmp_path / "l.safetensors": 1.0})
+
+
+def test_a_misfit_among_them_leaves_none(transformer: StageOneTransformer3DModel, tmp_path: Path) -> None:
+    plain = transformer(*INPUTS).sample
+    good = lora_file(tmp_path / "good.safetensors", torch.randn(4, 32), torch.randn(32, 4))
+    bad = lora_file(tmp_path / "bad.safetensors", torch.randn(4, 64), torch.randn(32, 4))
+    with pytest.raises(InputError, match="bad.safetensors does not fit"):
+        load_loras(transformer, {good: 1.0, bad: 1.0})
+    torch.testing.assert_close(transformer(*INPUTS).sample, plain)
