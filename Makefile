@@ -40,7 +40,7 @@ format: $(READY) ## rewrite the code in the house style
 
 build/tiny-checkpoint: tests/tiny.py | $(READY)
 	rm -rf $@ $@.partial
-	$(BIN)/python -m tests.tiny $@.partial
+	HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/python -m tests.tiny $@.partial
 	mv $@.partial $@
 
 demo: build/tiny-checkpoint ## a prompt to a video with a tiny random checkpoint, on the CPU

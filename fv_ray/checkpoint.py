@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.types import StageOneSampling, StageTwoSampling, VideoRequest
@@ -26,12 +26,17 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Count = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=PIXELS_PER_TOKEN)]
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class SizeLimits(_Value):
     """The largest clip that a stage of this checkpoint makes."""
 
-    max_height: int
+    max_height: Side
     """Pixels."""
-    max_width: int
+    max_width: Side
     """Pixels."""
 
 
@@ -48,15 +53,15 @@ class CheckpointInfo(_Value):
     format_version: Literal[1] = 1
     name: Annotated[str, StringConstraints(min_length=1)]
     digest: str
-    """SHA-256 over the names and contents of the weight files."""
-    fps: int
-    max_prompt_tokens: int
+    """SHA-256 over all that decides numbers: weights, tokenizer, configurations, scaling factors, text window."""
+    fps: Count
+    max_prompt_tokens: Count
     """The text encoder's window."""
-    stage_one_scaling_factor: float
+    stage_one_scaling_factor: Factor
     """Stage one's latents = VAE latents x this."""
-    stage_two_scaling_factor: float
+    stage_two_scaling_factor: Factor
     """Stage two's latents = VAE latents x this."""
-    max_frames: int
+    max_frames: Count
     stage_one_limits: SizeLimits
     stage_two_limits: SizeLimits
     default_preset: str

@@ -8,9 +8,8 @@ import secrets
 import sys
 import warnings
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -32,12 +31,6 @@ from fv_ray.cli_options import (
 )
 from fv_ray.errors import FvRayError, PromptTooLong, StorageError
 from fv_ray.progress_bars import ProgressBars
-from fv_ray.types import Preview, VideoRequest
-
-if TYPE_CHECKING:  # torch takes seconds to import: a bad option should not wait for it
-    from fv_ray.sidecar import PhaseSeconds, Provenance
-    from fv_ray.stage_one import StageOne
-    from fv_ray.stage_two import StageTwo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,15 +72,18 @@ def generate(
     lora: Annotated[list[str] | None, typer.Option(help="FILE or FILE:SCALE over stage one; repeatable.")] = None,
     device: Device = None,
     dtype: Dtype = None,
-    attention_backend: AttentionBackend = None,
+    attention_backend: AttentionBackend = "native",
     crf: Crf = 18,
     x264_preset: X264Preset = "medium",
 ) -> None:
     """Make a preview of a prompt, and its video."""
+    from fv_ray.models.attention import check_attention_backend
+    from fv_ray.models.lora import read_lora
+    from fv_ray.results import make_preview, make_video
     from fv_ray.stage_one import StageOne
     from fv_ray.storage import require_new
     from fv_ray.text_to_video import TextToVideo
-    from fv_ray.video_io import check_settings
+    from fv_ray.video_io import Encoding
 
     checkpoint_info = CheckpointInfo.read(checkpoint)
     prompts = cli_options.prompts(prompt, prompt_file)
@@ -103,25 +99,36 @@ def generate(
         for n, text in enumerate(prompts)
     ]
     require_new(output)
-    check_settings(checkpoint_info.fps, crf, x264_preset)
+    encoding = Encoding(crf, x264_preset)
     folders = [output] if prompt_file is None else [output / f"{n:05d}" for n in range(len(prompts))]
 
+    loras = cli_options.lora_scales(lora)
+    for file in loras:
+        read_lora(file)
     placement = cli_options.placement(device, dtype)
+    check_attention_backend(attention_backend, **placement)
+
     if preview_only:
         first, second = StageOne.from_pretrained(checkpoint, **placement), None
     else:
         both = TextToVideo.from_pretrained(checkpoint, **placement)
         first, second = both.stage_one, both.stage_two
-        cli_options.set_attention_backend(second, attention_backend)
-    cli_options.set_attention_backend(first, attention_backend)
-    loras = dict(map(cli_options.lora_scale, lora or []))
+        second.transformer.set_attention_backend(attention_backend)
+    first.transformer.set_attention_backend(attention_backend)
     if loras:
         first.load_loras(loras)
 
     for request, folder in zip(requests, folders, strict=True):
-        preview = _write_preview(first, request, folder, loras)
+        with ProgressBars() as bars:
+            preview = make_preview(
+                first, request, folder, loras=loras, attention_backend=attention_backend, on_progress=bars
+            )
+        typer.echo(f"{folder / 'preview.mp4'}  (seed {request.seed})")
         if second is not None:
-            _write_video(second, request, preview, folder, crf, x264_preset)
+            with ProgressBars() as bars:
+                make_video(
+                    second, request, preview, folder, encoding, attention_backend=attention_backend, on_progress=bars
+                )
             typer.echo(str(folder / "video.mp4"))
 
 
@@ -141,15 +148,17 @@ def refine(
     decode_slices: DecodeSlices = None,
     device: Device = None,
     dtype: Dtype = None,
-    attention_backend: AttentionBackend = None,
+    attention_backend: AttentionBackend = "native",
     crf: Crf = 18,
     x264_preset: X264Preset = "medium",
 ) -> None:
     """Commit a stored preview: run stage two on exactly it."""
+    from fv_ray.models.attention import check_attention_backend
     from fv_ray.preview_folder import read_preview
+    from fv_ray.results import make_video
     from fv_ray.stage_two import StageTwo
     from fv_ray.storage import new_directory, require_new
-    from fv_ray.video_io import check_settings
+    from fv_ray.video_io import Encoding
 
     stored = read_preview(preview)
     made_by = stored.request
@@ -166,11 +175,13 @@ def refine(
         raise StorageError(f"{preview} already holds a video; keep it and give another folder with --output")
     if output is not None:
         require_new(output)
-    check_settings(stored.fps, crf, x264_preset)
-    stage_two = StageTwo.from_pretrained(checkpoint, **cli_options.placement(device, dtype))
-    cli_options.set_attention_backend(stage_two, attention_backend)
-    with nullcontext(preview) if output is None else new_directory(output) as folder:
-        _write_video(stage_two, request, stored, folder, crf, x264_preset)
+    encoding = Encoding(crf, x264_preset)
+    placement = cli_options.placement(device, dtype)
+    check_attention_backend(attention_backend, **placement)
+    stage_two = StageTwo.from_pretrained(checkpoint, **placement)
+    stage_two.transformer.set_attention_backend(attention_backend)
+    with nullcontext(preview) if output is None else new_directory(output) as folder, ProgressBars() as bars:
+        make_video(stage_two, request, stored, folder, encoding, attention_backend=attention_backend, on_progress=bars)
     typer.echo(str((output or preview) / "video.mp4"))
 
 
@@ -229,55 +240,19 @@ def main() -> None:
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
-    except FvRayError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    except (FvRayError, OSError) as error:
+        _fail(str(error))
+    except RuntimeError as error:
+        import torch
+
+        if not isinstance(error, torch.OutOfMemoryError):
+            raise
+        _fail("the GPU's memory is full; free it, or give a smaller --size and --refine-size, or --decode-slices 2")
 
 
-def _write_preview(stage_one: "StageOne", request: VideoRequest, folder: Path, loras: dict[Path, float]) -> Preview:
-    from fv_ray.preview_folder import write_preview
-    from fv_ray.sidecar import PhaseSeconds
-    from fv_ray.storage import new_directory
-
-    with ProgressBars() as bars:
-        phases = PhaseSeconds(bars)
-        preview = stage_one.generate(request, on_progress=phases)
-        frames = stage_one.preview_frames(preview, on_progress=phases)
-        prompt, steps = request.stage_one.prompt_prefix + request.prompt, request.stage_one.num_inference_steps
-        with new_directory(folder) as staged:
-            provenance = replace(_provenance(stage_one, prompt, steps, phases), loras=loras)
-            write_preview(staged, preview, frames, provenance)
-    typer.echo(f"{folder / 'preview.mp4'}  (seed {request.seed})")
-    return preview
-
-
-def _write_video(
-    stage_two: "StageTwo", request: VideoRequest, preview: Preview, folder: Path, crf: int, x264_preset: str
-) -> None:
-    from fv_ray.preview_folder import write_video
-    from fv_ray.sidecar import PhaseSeconds
-
-    with ProgressBars() as bars:
-        phases = PhaseSeconds(bars)
-        chunks = stage_two.refine_chunks(request, preview, on_progress=phases)
-        prompt, steps = request.stage_two.prompt_prefix + request.prompt, request.stage_two.num_inference_steps
-        provenance = _provenance(stage_two, prompt, steps, phases)
-        write_video(folder, request, chunks, provenance, fps=preview.fps, crf=crf, preset=x264_preset)
-
-
-def _provenance(
-    stage: "StageOne | StageTwo", prompt: str, num_function_evaluations: int, phases: "PhaseSeconds"
-) -> "Provenance":
-    from fv_ray.sidecar import Provenance
-
-    return Provenance(
-        checkpoint=stage.checkpoint,
-        device=str(stage.device),
-        dtype=str(stage.transformer.dtype).removeprefix("torch."),
-        num_function_evaluations=num_function_evaluations,
-        num_prompt_tokens_cut=0 if stage.text_encoder is None else stage.text_encoder.num_tokens_cut(prompt),
-        phase_seconds=phases.seconds,
-    )
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -2,23 +2,19 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from fv_ray.errors import InputError
 from fv_ray.presets import ClipSize
 
-if TYPE_CHECKING:
-    from fv_ray.stage_one import StageOne
-    from fv_ray.stage_two import StageTwo
-
 Checkpoint = Annotated[Path, typer.Option(help="A folder that `fv-ray convert` wrote.")]
 Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu ... [default: cuda where there is one]")]
 Dtype = Annotated[
     Literal["bfloat16", "float32"] | None, typer.Option(help="[default: bfloat16 on a GPU, float32 on a CPU]")
 ]
-AttentionBackend = Annotated[str | None, typer.Option(help="diffusers' name of an attention kernel.")]
+AttentionBackend = Annotated[str, typer.Option(help="diffusers' name of an attention kernel.")]
 RefineSteps = Annotated[int | None, typer.Option(help="Evaluations of stage two's transformer.")]
 RefineGuidance = Annotated[float | None, typer.Option(help="Guidance of stage two; 1 is off.")]
 RefineSize = Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the video, multiples of 16.")]
@@ -76,16 +72,29 @@ def size_changes(size: str | None) -> dict[str, int]:
 
 def height_width(size: str) -> tuple[int, int]:
     """HEIGHTxWIDTH as numbers."""
-    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
     if match is None:
         raise InputError(f"size {size!r} is not understood; write HEIGHTxWIDTH, such as 256x480")
     return int(match[1]), int(match[2])
 
 
-def lora_scale(argument: str) -> tuple[Path, float]:
-    """FILE or FILE:SCALE as the two."""
-    match = re.fullmatch(r"(.+):(-?\d+(?:\.\d+)?)", argument)
-    return (Path(argument), 1.0) if match is None else (Path(match[1]), float(match[2]))
+def lora_scales(arguments: list[str] | None) -> dict[Path, float]:
+    """The scale of each LoRA file, given as FILE or FILE:SCALE."""
+    scales: dict[Path, float] = {}
+    for argument in arguments or []:
+        match = re.fullmatch(r"(.+):([-+0-9.eE]+)", argument)
+        file = Path(match[1] if match else argument)
+        if file in scales:
+            raise InputError(f"LoRA {file} is given twice; give each file once, with one scale")
+        scales[file] = _number(match[2], argument) if match else 1.0
+    return scales
+
+
+def _number(text: str, argument: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"the scale {text!r} of LoRA {argument} is no number; write FILE:0.5") from None
 
 
 def clip_size(num_frames: int | None, size: str | None, refine_size: str | None) -> ClipSize | None:
@@ -105,15 +114,6 @@ def placement(device: str | None, dtype: str | None) -> dict[str, Any]:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=where).item()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used ({error}); give cpu, or a GPU that is there") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} cannot be used ({reason}); give cpu, or a GPU that is there") from error
     return {"device": where, "dtype": getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))}
-
-
-def set_attention_backend(stage: "StageOne | StageTwo", backend: str | None) -> None:
-    """Choose an attention kernel, where one was named."""
-    if backend is None:
-        return
-    try:
-        stage.transformer.set_attention_backend(backend)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise InputError(f"attention backend {backend!r} cannot be used: {error}") from error

@@ -17,7 +17,7 @@ from diffusers import AutoencoderKLCogVideoX, ModelMixin
 from huggingface_hub import snapshot_download
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, T5EncoderModel
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5EncoderModel
 
 from fv_ray import presets
 from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo, SizeLimits, explain
@@ -30,8 +30,8 @@ from fv_ray.models.state_dict_adapter import (
     adapt_vae,
 )
 from fv_ray.presets import RELEASED_SIZE, SMALL_SIZE, ClipSize
-from fv_ray.storage import new_directory, require_new
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FILES, TOKENIZER_FOLDER
+from fv_ray.storage import new_directory, require_new, storage_errors
+from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FILES, TOKENIZER_FOLDER, load_t5, open_tokenizer
 
 STAGE_ONE_SCALING_FACTOR = 0.7  # stage1.yaml of the released code
 STAGE_TWO_SCALING_FACTOR = 1.15258426  # stage2.yaml
@@ -98,14 +98,14 @@ def convert(
     _check_agreement({part: adapted.config for part, adapted in weights.items()}, source)
     info = _info(weights[STAGE_TWO_TRANSFORMER].config, source, size, max_prompt_tokens, name)
     report = on_part or (lambda _part: None)
-    with new_directory(output) as folder:
+    with new_directory(output) as folder, storage_errors(output, SafetensorError):  # which tells of a full disk
         for part, adapted in weights.items():
             report(part)
             _save(adapted, folder / part, dtype, info)
         if source is not None:
             report(TEXT_ENCODER_FOLDER)
             _save_text_encoder(source, folder, dtype)
-        info = info.model_copy(update={"digest": _digest(folder)})
+        info = info.model_copy(update={"digest": _digest(folder, info)})
         components = {part: _library_and_class(adapted.model_class) for part, adapted in weights.items()}
         if source is not None:
             components[TEXT_ENCODER_FOLDER] = _library_and_class(T5EncoderModel)
@@ -135,7 +135,6 @@ def _open_text_encoder(source: str | Path) -> _TextEncoderSource:
             folder = Path(snapshot_download(source, allow_patterns=_HUB_FILES))
         is_split = (folder / TEXT_ENCODER_FOLDER).is_dir()
         model, tokenizer = (folder / TEXT_ENCODER_FOLDER, folder / TOKENIZER_FOLDER) if is_split else (folder, folder)
-        # Where files are missing, transformers would go on with a default configuration and an empty vocabulary.
         if not (model / "config.json").is_file() or not any((tokenizer / file).is_file() for file in TOKENIZER_FILES):
             raise CheckpointError(
                 f"{source} is no text encoder: it must hold config.json and one of {', '.join(TOKENIZER_FILES)}, "
@@ -144,9 +143,7 @@ def _open_text_encoder(source: str | Path) -> _TextEncoderSource:
         config = AutoConfig.from_pretrained(model, local_files_only=True)
         if config.model_type != "t5":
             raise CheckpointError(f"{source} is a {config.model_type} model; give a T5 encoder")
-        return _TextEncoderSource(
-            model, config.d_model, AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-        )
+        return _TextEncoderSource(model, config.d_model, open_tokenizer(tokenizer))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"the text encoder {source} cannot be opened ({error}); give a folder or the id of a hub repository"
@@ -226,31 +223,30 @@ def _save(weights: ReleasedWeights, folder: Path, dtype: torch.dtype, info: Chec
 
 def _save_text_encoder(source: _TextEncoderSource, folder: Path, dtype: torch.dtype) -> None:
     source.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
-    try:
-        model = T5EncoderModel.from_pretrained(source.folder, dtype=dtype, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the text encoder in {source.folder} cannot be loaded ({error}); it must be in safetensors"
-        ) from error
-    _save_pretrained(model, folder / TEXT_ENCODER_FOLDER)
+    _save_pretrained(load_t5(source.folder, dtype), folder / TEXT_ENCODER_FOLDER)
 
 
 def _save_pretrained(module: ModelMixin | PreTrainedModel, folder: Path) -> None:
-    try:
-        module.save_pretrained(folder, max_shard_size=_MAX_SHARD_SIZE)
-    except SafetensorError as error:  # how safetensors tells that the disk is full
-        raise OSError(str(error)) from error
+    module.save_pretrained(folder, max_shard_size=_MAX_SHARD_SIZE)
 
 
-def _digest(folder: Path) -> str:
-    """SHA-256 of what `sha256sum` prints for the weight files and the tokenizer's, sorted by name."""
-    paths = {*folder.rglob("*.safetensors"), *(folder / TOKENIZER_FOLDER).rglob("*")}
-    lines = hashlib.sha256()
+def _digest(folder: Path, info: CheckpointInfo) -> str:
+    """SHA-256 of all that decides numbers: weights, tokenizer, configurations, scaling factors and the text window."""
+    numbers = info.model_dump(include={"stage_one_scaling_factor", "stage_two_scaling_factor", "max_prompt_tokens"})
+    told = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
+    tokenizer = folder / TOKENIZER_FOLDER
+    paths = {*folder.rglob("*.safetensors"), *folder.rglob("config.json"), *tokenizer.rglob("*")}
     for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        lines.update(f"{digest}  {path.relative_to(folder).as_posix()}\n".encode())
-    return f"sha256:{lines.hexdigest()}"
+        told.update(f"{_content_digest(path)}  {path.relative_to(folder).as_posix()}\n".encode())
+    return f"sha256:{told.hexdigest()}"
+
+
+def _content_digest(path: Path) -> str:
+    if path.name == "config.json":  # which also says what version of a library wrote it
+        config = {name: value for name, value in json.loads(path.read_text("utf-8")).items() if "version" not in name}
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _library_and_class(component: type[object]) -> list[str]:

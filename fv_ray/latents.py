@@ -37,15 +37,15 @@ def check_inputs(latents: "Tensor", prompt_embeds: "Tensor", config: "Mapping[st
         )
 
 
-def require_finite(latents: "Tensor", stage: str) -> "Tensor":
-    """Return `latents`.
+def require_finite(numbers: "Tensor", part: str) -> "Tensor":
+    """Return what a `part` of the model gave.
 
     Raises:
         NumericalError: they hold NaN or infinity.
     """
-    if not bool(latents.isfinite().all()):
+    if not bool(numbers.isfinite().all()):
         raise NumericalError(
-            f"{stage} gave latents that are not finite; allowed are finite numbers: "
-            "check the weights, or load them in bfloat16 or float32"
+            f"{part} gave numbers that are not finite; allowed are finite ones: "
+            "check the weights, or load them in another dtype, such as float32"
         )
-    return latents
+    return numbers

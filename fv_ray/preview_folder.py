@@ -20,12 +20,13 @@ import safetensors.numpy
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from fv_ray.checkpoint import explain
+from fv_ray.checkpoint import Count, Factor, explain
 from fv_ray.errors import StorageError
 from fv_ray.latents import latents_shape
 from fv_ray.sidecar import Kind, Provenance, Sidecar, build_sidecar, record
+from fv_ray.storage import storage_errors
 from fv_ray.types import Preview, VideoRequest
-from fv_ray.video_io import encode_mp4, shrink, storage_errors, write_spritesheet, write_thumbnail
+from fv_ray.video_io import encode_mp4, shrink, write_spritesheet, write_thumbnail
 
 PREVIEW_FILE = "preview.safetensors"
 HEADER_KEY = "fv_ray_preview"
@@ -42,9 +43,9 @@ class _Header(_Value):
 
     format_version: Literal[1] = 1
     request: VideoRequest
-    latents_scaling_factor: float
+    latents_scaling_factor: Factor
     checkpoint_digest: str
-    fps: int
+    fps: Count
 
 
 def write_preview(folder: str | Path, preview: Preview, frames_FHWC: np.ndarray, provenance: Provenance) -> Sidecar:

@@ -54,6 +54,12 @@ class Sidecar(_Value):
     """Over stage one's transformer, beside the checkpoint's own weights."""
     device: str
     dtype: str
+    """Of the transformer."""
+    vae_dtype: str
+    attention_backend: str
+    """diffusers' name of the attention kernel."""
+    crf: int
+    x264_preset: str
     phase_seconds: dict[str, float]
     """By phase. "mux" is what encoding the mp4 took beyond the phases that ended meanwhile."""
     num_function_evaluations: int
@@ -76,10 +82,12 @@ class Provenance:
     checkpoint: CheckpointInfo
     device: str
     dtype: str
+    vae_dtype: str
     num_function_evaluations: int
     num_prompt_tokens_cut: int
     phase_seconds: Mapping[str, float]
     """Read after the last frame: `PhaseSeconds.seconds`, which is live, includes the phases of streamed chunks."""
+    attention_backend: str = "native"
     loras: Mapping[Path, float] = field(default_factory=dict)
 
 
@@ -115,8 +123,7 @@ def build_sidecar(
         checkpoint_digest=provenance.checkpoint.digest,
         versions={
             "fv_ray": __version__,
-            "torch": version("torch"),
-            "diffusers": version("diffusers"),
+            **{library: version(library) for library in ("torch", "diffusers", "transformers", "av")},
             "python": platform.python_version(),
         },
         loras=[
@@ -125,6 +132,10 @@ def build_sidecar(
         ],
         device=provenance.device,
         dtype=provenance.dtype,
+        vae_dtype=provenance.vae_dtype,
+        attention_backend=provenance.attention_backend,
+        crf=clip.crf,
+        x264_preset=clip.preset,
         phase_seconds=dict(provenance.phase_seconds),
         num_function_evaluations=provenance.num_function_evaluations,
         num_prompt_tokens_cut=provenance.num_prompt_tokens_cut,

@@ -21,7 +21,7 @@ from fv_ray.models.loading import load_stage_one_transformer, load_vae
 from fv_ray.models.lora import load_loras
 from fv_ray.models.transformer import StageOneTransformer3DModel
 from fv_ray.noise import BatchedNoise, NoiseSource, SeededNoise
-from fv_ray.phases import phase
+from fv_ray.phases import phase, phase_of_chunks
 from fv_ray.schedulers import ZeroSNRDPMSolverScheduler
 from fv_ray.text_encoder import TextEncoder, encode_prompts, load_text_encoder
 from fv_ray.types import OnProgress, Preview, StageOneSampling, VideoRequest
@@ -169,13 +169,13 @@ class StageOne:
 
     def preview_frames(self, preview: Preview, *, on_progress: OnProgress | None = None) -> np.ndarray:
         """What a person sees of a preview: uint8 (F, H, W, 3), told as phase "decode"."""
-        latents_BFCHW = torch.from_numpy(preview.latents_FCHW)[None]
-        with phase("decode", vae.num_decode_chunks(len(preview.latents_FCHW)), on_progress, self.device) as report:
-            chunks = []
-            for step, frames_BCFHW in enumerate(self.decode_chunks(latents_BFCHW), start=1):
-                chunks.append(pixels.to_uint8(frames_BCFHW[0]))
-                report(step)
-        return np.concatenate(chunks)
+        latents_BFCHW = torch.tensor(preview.latents_FCHW)[None]
+        num_chunks = vae.num_decode_chunks(len(preview.latents_FCHW))
+        chunks = (
+            pixels.to_uint8(require_finite(frames_BCFHW, "the autoencoder")[0])
+            for frames_BCFHW in self.decode_chunks(latents_BFCHW)
+        )
+        return np.concatenate(list(phase_of_chunks("decode", num_chunks, chunks, on_progress)))
 
     def _shared_sampling(self, requests: Sequence[VideoRequest]) -> StageOneSampling:
         if not requests:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
@@ -77,17 +76,44 @@ def load_text_encoder(
     folder = Path(folder)
     if not (folder / TEXT_ENCODER_FOLDER).exists():
         return None
-    if not any((folder / TOKENIZER_FOLDER / file).is_file() for file in TOKENIZER_FILES):
-        # transformers would go on with an empty vocabulary
-        raise CheckpointError(f"the tokenizer in {folder} is missing; the text encoder needs one: convert again")
+    tokenizer = open_tokenizer(folder / TOKENIZER_FOLDER)
+    return TextEncoder(tokenizer, load_t5(folder / TEXT_ENCODER_FOLDER, dtype).to(device), max_tokens)
+
+
+def load_t5(folder: Path, dtype: torch.dtype) -> T5EncoderModel:
+    """A T5 encoder from safetensors, with every weight of it in the file.
+
+    Raises:
+        CheckpointError: the folder is no such encoder; transformers alone would fill what is missing at random.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER, local_files_only=True)
-        model = T5EncoderModel.from_pretrained(
-            folder / TEXT_ENCODER_FOLDER, dtype=dtype, local_files_only=True, use_safetensors=True
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError("config.json is missing")
+        model, report = T5EncoderModel.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"the text encoder in {folder} cannot be loaded ({error}); convert again") from error
-    return TextEncoder(tokenizer, model.to(device), max_tokens)
+    except Exception as error:  # transformers, safetensors and torch each raise their own
+        raise CheckpointError(f"the text encoder in {folder} cannot be loaded ({error}); give it whole") from error
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"the text encoder in {folder} lacks {missing[0]}; give it whole, in safetensors")
+    return model
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """A tokenizer with a vocabulary and a padding token.
+
+    Raises:
+        CheckpointError: the folder holds none; transformers alone would go on with an empty vocabulary.
+    """
+    try:
+        if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+            raise FileNotFoundError(f"none of {', '.join(TOKENIZER_FILES)} is there")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers each raise their own
+        raise CheckpointError(f"the tokenizer in {folder} cannot be opened ({error}); give it whole") from error
+    if tokenizer.pad_token is None:
+        raise CheckpointError(f"the tokenizer in {folder} has no padding token; give it with tokenizer_config.json")
+    return tokenizer
 
 
 def encode_prompts(text_encoder: TextEncoder | None, prompts: Sequence[str]) -> Tensor:

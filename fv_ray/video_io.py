@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +19,31 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image
 
 from fv_ray.errors import InputError, StorageError
+from fv_ray.storage import storage_errors
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 """x264's, from quick and large to slow and small."""
 MAX_CRF = 51
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a clip is encoded, checked when it is made.
+
+    Raises:
+        InputError: naming the setting and what is allowed.
+    """
+
+    crf: int = 18
+    """x264's constant rate factor, 0..51, less is better. 0 is lossless, which browsers do not play."""
+    preset: str = "medium"
+    """One of `PRESETS`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= MAX_CRF:
+            raise InputError(f"crf is {self.crf}; allowed are 0 (lossless) to {MAX_CRF}: 18 looks like the original")
+        if self.preset not in PRESETS:
+            raise InputError(f"there is no preset {self.preset!r}; allowed are {', '.join(PRESETS)}: medium suits most")
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,8 @@ class VideoFileInfo:
     width: int
     """Pixels."""
     fps: int
+    crf: int
+    preset: str
     size_bytes: int
 
 
@@ -63,7 +86,9 @@ def encode_mp4(
         InputError: there are no frames, or a value is not allowed.
         StorageError: the file cannot be written.
     """
-    check_settings(fps, crf, preset)
+    Encoding(crf, preset)  # refuses what x264 cannot do
+    if fps <= 0:
+        raise InputError(f"fps is {fps}; allowed are whole numbers from 1: give the clip's frames per second")
     checked = _checked(chunks)
     first = next(checked, None)
     if first is None:
@@ -81,7 +106,7 @@ def encode_mp4(
                 num_frames += len(chunk)
             pending.result()
         size_bytes = file.stat().st_size
-    return VideoFileInfo(num_frames, height, width, fps, size_bytes)
+    return VideoFileInfo(num_frames, height, width, fps, crf, preset, size_bytes)
 
 
 def read_frames(path: str | Path) -> np.ndarray:
@@ -118,7 +143,7 @@ def write_thumbnail(frame_HWC: np.ndarray, path: str | Path, max_side: int = 320
         StorageError: the file cannot be written.
     """
     _check_frames(frame_HWC[None])
-    with storage_errors(path):
+    with _writing(path):
         Image.fromarray(shrink(frame_HWC, max_side)).save(path, "WEBP")
 
 
@@ -149,17 +174,12 @@ def write_spritesheet(
     for place, frame in enumerate(frames_FHWC[shown]):
         row, column = divmod(place, columns)
         sheet.paste(Image.fromarray(frame).resize((tile_width, tile_height)), (column * tile_width, row * tile_height))
-    with storage_errors(path):
+    with _writing(path):
         sheet.save(path, "WEBP")
 
 
-@contextmanager
-def storage_errors(target: str | Path | BinaryIO) -> Iterator[None]:
-    """Turn what the disk or the encoder says while `target` is written into a StorageError."""
-    try:
-        yield
-    except (OSError, av.FFmpegError) as error:
-        raise StorageError(f"{target} cannot be written ({error}); free space or give another folder") from error
+def _writing(target: str | Path | BinaryIO) -> AbstractContextManager[None]:
+    return storage_errors(target, av.FFmpegError)
 
 
 @contextmanager
@@ -169,12 +189,12 @@ def _delivered(target: str | Path | BinaryIO) -> Iterator[Path]:
     Always a file of our own: faststart reads back and moves what it wrote, which few file objects can bear.
     """
     beside = Path(target).parent if isinstance(target, str | Path) else None
-    with storage_errors(target):
+    with _writing(target):
         staging = TemporaryDirectory(prefix=".encode_mp4.", dir=beside)
     with staging as folder:
         file = Path(folder) / "clip.mp4"
         yield file
-        with storage_errors(target):
+        with _writing(target):
             if isinstance(target, str | Path):
                 os.replace(file, target)
             else:
@@ -190,7 +210,7 @@ def _h264_encoder(
 
     `target` is what an error names; `size` is height and width.
     """
-    with storage_errors(target):
+    with _writing(target):
         container = av.open(str(file), "w", format="mp4", options={"movflags": "+faststart"})
     try:
         stream = container.add_stream("libx264", rate=fps, options=options)
@@ -201,16 +221,16 @@ def _h264_encoder(
         reformatter = VideoReformatter()
 
         def encode(chunk_FHWC: np.ndarray) -> None:
-            with storage_errors(target):
+            with _writing(target):
                 for frame_HWC in chunk_FHWC:
                     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
                     container.mux(stream.encode(_to_yuv(reformatter, rgb)))
 
         yield encode
-        with storage_errors(target):
+        with _writing(target):
             container.mux(stream.encode(None))
     finally:
-        with storage_errors(target):
+        with _writing(target):
             container.close()
 
 
@@ -224,20 +244,6 @@ def _to_yuv(reformatter: VideoReformatter, rgb: av.VideoFrame) -> av.VideoFrame:
         dst_color_range=ColorRange.MPEG,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,  # chroma is biased without it
     )
-
-
-def check_settings(fps: int, crf: int, preset: str) -> None:
-    """Refuse what x264 cannot do, before any frame is made.
-
-    Raises:
-        InputError: naming the setting and what is allowed.
-    """
-    if fps <= 0:
-        raise InputError(f"fps is {fps}; allowed are whole numbers from 1: give the clip's frames per second")
-    if not 0 <= crf <= MAX_CRF:
-        raise InputError(f"crf is {crf}; allowed are 0 (lossless) to {MAX_CRF}: 18 looks like the original")
-    if preset not in PRESETS:
-        raise InputError(f"there is no preset {preset!r}; allowed are {', '.join(PRESETS)}: medium suits most")
 
 
 def _checked(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

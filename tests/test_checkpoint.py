@@ -97,7 +97,20 @@ def test_an_index_is_read_back(tmp_path: Path) -> None:
     assert CheckpointInfo.read(tmp_path) == CHECKPOINT
 
 
-@pytest.mark.parametrize("change", [{"format_version": 99}, {"default_preset": "fast"}, {"name": ""}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format_version": 99},
+        {"default_preset": "fast"},
+        {"name": ""},
+        {"max_prompt_tokens": 0},
+        {"stage_one_scaling_factor": 0},
+        {"stage_two_scaling_factor": "NaN"},
+        {"max_frames": 0},
+        {"fps": 0},
+        {"stage_one_limits": {"max_height": 1, "max_width": 16}},
+    ],
+)
 def test_an_index_of_another_time(tmp_path: Path, change: dict[str, object]) -> None:
     content = CHECKPOINT.model_dump(mode="json") | change
     (tmp_path / "model_index.json").write_text(json.dumps({"fv_ray": content}))

@@ -15,7 +15,7 @@ def test_shape_of_the_released_sizes() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_latents_that_are_no_numbers(value: float) -> None:
-    with pytest.raises(NumericalError, match="stage two gave latents that are not finite"):
+    with pytest.raises(NumericalError, match="stage two gave numbers that are not finite"):
         require_finite(torch.tensor([0.0, value]), "stage two")
 
 

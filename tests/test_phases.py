@@ -1,9 +1,11 @@
 """Phases: told from start to end, silent after an error."""
 
+import time
+
 import pytest
 import torch
 
-from fv_ray.phases import phase
+from fv_ray.phases import phase, phase_of_chunks
 from fv_ray.types import Progress
 
 CPU = torch.device("cpu")
@@ -48,3 +50,19 @@ def test_a_callback_cancels_by_raising() -> None:
 def test_nothing_is_told_without_a_callback() -> None:
     with phase("denoise", 1, None, CPU) as report:
         report(1)
+
+
+def test_chunks_are_told_and_a_slow_caller_is_not_in_their_seconds() -> None:
+    told: list[Progress] = []
+    taken = []
+    for chunk in phase_of_chunks("decode", 3, iter("abc"), told.append):
+        taken.append(chunk)
+        time.sleep(0.05)
+    assert taken == ["a", "b", "c"]
+    assert [(p.phase, p.step, p.num_steps) for p in told] == [("decode", step, 3) for step in range(4)]
+    assert told[-1].is_done
+    assert told[-1].seconds < 0.05
+
+
+def test_chunks_without_a_callback() -> None:
+    assert list(phase_of_chunks("decode", 2, [1, 2], None)) == [1, 2]

@@ -48,6 +48,7 @@ def provenance(**changes: object) -> Provenance:
         checkpoint=CHECKPOINT,
         device="cpu",
         dtype="float32",
+        vae_dtype="float32",
         num_function_evaluations=3,
         num_prompt_tokens_cut=0,
         phase_seconds={"denoise": 1.5},
@@ -138,7 +139,7 @@ def test_a_sidecar_says_how_it_was_made(tmp_path: Path) -> None:
     assert (said["num_function_evaluations"], said["num_prompt_tokens_cut"]) == (3, 4)
     assert (said["num_frames"], said["height"], said["width"]) == (9, 32, 48)
     assert (said["fps"], said["duration_s"]) == (8, 1.125)
-    assert list(said["versions"]) == ["fv_ray", "torch", "diffusers", "python"]
+    assert list(said["versions"]) == ["fv_ray", "torch", "diffusers", "transformers", "av", "python"]
     assert all(said["versions"].values())
     assert list(said["phase_seconds"]) == ["denoise", "mux"]
     with pytest.raises(ValidationError, match="extra"):

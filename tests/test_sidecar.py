@@ -45,12 +45,13 @@ def test_a_sidecar_says_what_made_a_result(checkpoint: Path, request_: VideoRequ
         checkpoint=CheckpointInfo.read(checkpoint),
         device="cpu",
         dtype="float32",
+        vae_dtype="float32",
         num_function_evaluations=3,
         num_prompt_tokens_cut=0,
         phase_seconds={"denoise": 1.5},
         loras={lora: 0.5},
     )
-    clip = VideoFileInfo(num_frames=9, height=16, width=32, fps=8, size_bytes=7)
+    clip = VideoFileInfo(num_frames=9, height=16, width=32, fps=8, crf=18, preset="medium", size_bytes=7)
     made = build_sidecar("preview", request_, provenance, clip, {"style": record(lora)})
     digest = hashlib.sha256(b"weights").hexdigest()
     assert made.loras == [LoraRecord(file="style.safetensors", sha256=digest, scale=0.5)]

@@ -97,7 +97,7 @@ def test_inputs_are_left_as_they_were(stage_one: StageOne) -> None:
 def test_latents_that_are_no_numbers(stage_one: StageOne) -> None:
     embeds = torch.full((1, 16, 64), torch.nan)
     start = torch.zeros(1, 1, 16, 2, 2)
-    with pytest.raises(NumericalError, match="stage one gave latents that are not finite"):
+    with pytest.raises(NumericalError, match="stage one gave numbers that are not finite"):
         stage_one.denoise(embeds, latents_BFCHW=start, noise=SeededNoise(0), num_inference_steps=2, guidance_scale=8.0)
 
 
@@ -124,7 +124,9 @@ def test_the_prefix_of_stage_one_stands_before_the_prompt(
 
 def test_half_precision_stays_close(checkpoint: object, request_: VideoRequest, preview: Preview) -> None:
     half = StageOne.from_pretrained(str(checkpoint), dtype=torch.bfloat16)
+    assert half.transformer.dtype == half.vae.dtype == torch.bfloat16
     latents = half.generate(request_).latents_FCHW
+    assert (latents != preview.latents_FCHW).any()
     assert np.abs(latents - preview.latents_FCHW).mean() < 0.1 * np.abs(preview.latents_FCHW).mean()
 
 

@@ -1,12 +1,13 @@
 """Stage two: the same bits from a stored preview, streamed or whole, and a refusal of what is not of the request."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fv_ray.errors import CheckpointError, InputError
+from fv_ray.errors import CheckpointError, InputError, NumericalError
 from fv_ray.noise import RecordedNoise, SeededNoise
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
@@ -103,7 +104,7 @@ def test_no_guidance_is_the_conditional_prediction(stage_two: StageTwo) -> None:
     torch.testing.assert_close(off, almost, atol=1e-4, rtol=0)
 
 
-def test_guidance_moves_away_from_the_zero_embedding(stage_two: StageTwo) -> None:
+def test_guidance_has_nothing_to_say_for_the_zero_embedding(stage_two: StageTwo) -> None:
     # With the zero embedding as prompt, both predictions are one and guidance has nothing to say.
     latents, embeds = torch.randn(1, 3, 16, 4, 4), torch.zeros(1, 16, 64)
     settings = {"num_inference_steps": 2, "shift": 2.5, "noise_level": 675}
@@ -199,3 +200,15 @@ def test_frames_that_are_no_floats(stage_two: StageTwo) -> None:
 def test_the_dtype_of_latents_does_not_show_in_the_frames(stage_two: StageTwo) -> None:
     latents = torch.randn(1, 1, 16, 2, 2).bfloat16()
     torch.testing.assert_close(stage_two.decode(latents), stage_two.decode(latents.float()), atol=0, rtol=0)
+
+
+def test_frames_that_are_no_numbers_are_not_shown_as_black(
+    checkpoint: Path, stage_one: StageOne, request_: VideoRequest, preview: Preview
+) -> None:
+    broken = StageTwo.from_pretrained(checkpoint)
+    broken.vae.decoder.conv_out.conv.bias.data.fill_(torch.nan)
+    with pytest.raises(NumericalError, match="the autoencoder gave numbers that are not finite"):
+        broken.refine(request_, preview)
+    mute = StageOne(checkpoint=broken.checkpoint, transformer=stage_one.transformer, vae=broken.vae, text_encoder=None)
+    with pytest.raises(NumericalError, match="the autoencoder gave numbers that are not finite"):
+        mute.preview_frames(preview)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fv_ray.errors import StorageError
-from fv_ray.storage import new_directory, require_new
+from fv_ray.storage import new_directory, require_new, storage_errors
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
@@ -34,7 +34,11 @@ def test_an_error_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> 
 
 def test_an_error_of_the_disk_says_what_to_do(tmp_path: Path) -> None:
     message = rf"result cannot be written \(.*{os.strerror(28)}.*\); free space or give another folder"
-    with pytest.raises(StorageError, match=message), new_directory(tmp_path / "result"):
+    with (
+        pytest.raises(StorageError, match=message),
+        new_directory(tmp_path / "result"),
+        storage_errors(tmp_path / "result"),
+    ):
         raise OSError(28, os.strerror(28))
     assert list(tmp_path.iterdir()) == []
 
@@ -130,3 +134,21 @@ def test_files_may_be_read_as_the_umask_says(tmp_path: Path) -> None:
     os.umask(umask)
     assert (tmp_path / "result" / "part" / "private").stat().st_mode & 0o777 == 0o666 & ~umask
     assert (tmp_path / "result" / "part").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("error", [InterruptedError, TimeoutError, ConnectionError])
+def test_an_error_of_the_work_itself_stays_what_it_is(tmp_path: Path, error: type[OSError]) -> None:
+    def work() -> None:
+        with new_directory(tmp_path / "result"):
+            raise error
+
+    with pytest.raises(error):
+        work()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_any_length(tmp_path: Path) -> None:
+    with new_directory(tmp_path / ("x" * 250)):
+        pass
+    with pytest.raises(StorageError, match="cannot be written"):
+        require_new(tmp_path / ("x" * 300))

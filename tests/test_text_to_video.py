@@ -21,7 +21,7 @@ def test_one_go_and_a_commit_from_disk_in_fresh_stages_give_the_same_bits(
 
     stage_one = StageOne.from_pretrained(checkpoint)
     preview = stage_one.generate(request_)
-    provenance = Provenance(stage_one.checkpoint, "cpu", "float32", 3, 0, {})
+    provenance = Provenance(stage_one.checkpoint, "cpu", "float32", "float32", 3, 0, {})
     write_preview(tmp_path, preview, stage_one.preview_frames(preview), provenance)
     committed = StageTwo.from_pretrained(checkpoint).refine(request_, read_preview(tmp_path))
 

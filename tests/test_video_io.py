@@ -54,7 +54,7 @@ def encoder_threads() -> list[str]:
 def test_it_plays(tmp_path: Path) -> None:
     file = tmp_path / "clip.mp4"
     info = encode_mp4([clip()], file, fps=8)
-    assert info == VideoFileInfo(num_frames=9, height=32, width=48, fps=8, size_bytes=file.stat().st_size)
+    assert info == VideoFileInfo(9, 32, 48, fps=8, crf=18, preset="medium", size_bytes=file.stat().st_size)
     with av.open(str(file)) as container:
         (stream,) = container.streams
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")

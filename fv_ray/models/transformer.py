@@ -9,64 +9,14 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import CogVideoXTransformer3DModel
-from diffusers.models.attention_dispatch import dispatch_attention_fn
-from diffusers.models.attention_processor import Attention
-from diffusers.models.embeddings import TimestepEmbedding, apply_rotary_emb
+from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor
 
+from fv_ray.models.attention import FlashVideoAttnProcessor
 from fv_ray.models.rope import rotary_positions
 
 NORM_OUT_EPS = 1e-6
-
-
-class FlashVideoAttnProcessor:
-    """Joint attention of text and video tokens through diffusers' attention backends.
-
-    The stock CogVideoX processor calls torch directly, so that `set_attention_backend` has no effect on it.
-    """
-
-    _attention_backend = None  # set by `set_attention_backend` and `enable_parallelism`
-    _parallel_config = None
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Attend over (B, text + video, D); only video tokens are rotated. Returns video and text apart."""
-        num_text_tokens = encoder_hidden_states.shape[1]
-        tokens_BLD = torch.cat([encoder_hidden_states, hidden_states], dim=1)
-
-        if attn.fused_projections:
-            query, key, value = attn.to_qkv(tokens_BLD).chunk(3, dim=-1)
-        else:
-            query, key, value = attn.to_q(tokens_BLD), attn.to_k(tokens_BLD), attn.to_v(tokens_BLD)
-        query, key, value = (x.unflatten(-1, (attn.heads, -1)) for x in (query, key, value))  # (B, L, heads, D)
-        query, key = attn.norm_q(query), attn.norm_k(key)
-
-        if image_rotary_emb is not None:
-            query = _rotate_video(query, num_text_tokens, image_rotary_emb)
-            key = _rotate_video(key, num_text_tokens, image_rotary_emb)
-
-        tokens_BLD = dispatch_attention_fn(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config,
-        ).flatten(2, 3)
-        tokens_BLD = attn.to_out[0](tokens_BLD.to(query.dtype))
-        return tokens_BLD[:, num_text_tokens:], tokens_BLD[:, :num_text_tokens]
-
-
-def _rotate_video(x: Tensor, num_text_tokens: int, positions: tuple[Tensor, Tensor]) -> Tensor:
-    x[:, num_text_tokens:] = apply_rotary_emb(x[:, num_text_tokens:], positions, sequence_dim=1)
-    return x
 
 
 class StageOneTransformer3DModel(CogVideoXTransformer3DModel):  # type: ignore[misc]
@@ -77,11 +27,6 @@ class StageOneTransformer3DModel(CogVideoXTransformer3DModel):  # type: ignore[m
     def __init__(self, **config: object) -> None:
         super().__init__(**config | {"use_rotary_positional_embeddings": True})
         self.norm_out.norm.eps = NORM_OUT_EPS
-        self.set_attn_processor(FlashVideoAttnProcessor())
-
-    def fuse_qkv_projections(self) -> None:
-        """Compute query, key and value in one matrix product, through our processor."""
-        super().fuse_qkv_projections()
         self.set_attn_processor(FlashVideoAttnProcessor())
 
     def rotary_positions(self, latents_BFCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,3 +80,23 @@ def test_a_misfit_among_them_leaves_none(transformer: StageOneTransformer3DModel
     with pytest.raises(InputError, match="bad.safetensors does not fit"):
         load_loras(transformer, {good: 1.0, bad: 1.0})
     torch.testing.assert_close(transformer(*INPUTS).sample, plain)
+
+
+def test_a_lora_that_fits_in_part_is_not_applied_in_part(
+    transformer: StageOneTransformer3DModel, tmp_path: Path
+) -> None:
+    a, b = torch.randn(4, 32), torch.randn(32, 4)
+    other = "transformer.transformer_blocks.9.attn1.to_q"
+    tensors = {f"{layer}.lora_{side}.weight": x.clone() for layer in (LAYER, other) for side, x in (("A", a), ("B", b))}
+    save_file(tensors, tmp_path / "l.safetensors")
+    plain = transformer(*INPUTS).sample
+    with pytest.raises(InputError, match="does not fit this transformer: it has no .*blocks.9"):
+        load_loras(transformer, {tmp_path / "l.safetensors": 1.0})
+    torch.testing.assert_close(transformer(*INPUTS).sample, plain)
+
+
+@pytest.mark.parametrize("names", [["lora_A"], ["weight"]])
+def test_half_a_lora(transformer: StageOneTransformer3DModel, tmp_path: Path, names: list[str]) -> None:
+    save_file({f"{LAYER}.{name}.weight": torch.randn(4, 32) for name in names}, tmp_path / "l.safetensors")
+    with pytest.raises(InputError, match="come in pairs of lora_A and lora_B"):
+        load_loras(transformer, {tmp_path / "l.safetensors": 1.0})

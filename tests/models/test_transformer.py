@@ -94,12 +94,6 @@ def _usual_backend() -> object:
     StageOneTransformer3DModel(**CONFIG).set_attention_backend("native")
 
 
-def test_fused_projections_change_nothing(stage_one: StageOneTransformer3DModel) -> None:
-    expected = stage_one(LATENTS, EMBEDS, TIMESTEP).sample
-    stage_one.fuse_qkv_projections()
-    torch.testing.assert_close(stage_one(LATENTS, EMBEDS, TIMESTEP).sample, expected, atol=1e-6, rtol=0)
-
-
 def test_blocks_compile_on_their_own(stage_one: StageOneTransformer3DModel) -> None:
     expected = stage_one(LATENTS, EMBEDS, TIMESTEP).sample
     stage_one.compile_repeated_blocks(fullgraph=True, backend="aot_eager")
