@@ -1,9 +1,78 @@
-"""DEG_latent: noise on the latents that stage two starts from, the same function in serving and in training."""
+"""DEG_latent: noise on the latents that stage two starts from, the same function in serving and in training.
+
+Serving asks for one level; training draws levels from a range.
+"""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fv_ray.errors import InputError
 from fv_ray.noise_schedule import full_table
+
+NUM_NOISE_LEVELS = 1000
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """The levels that training draws from, both ends included."""
+
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high < NUM_NOISE_LEVELS:
+            raise InputError(
+                f"the noise levels are {self.low} to {self.high}; allowed are 0 to {NUM_NOISE_LEVELS - 1} in rising "
+                "order: swap or correct them"
+            )
+
+
+def paper_noise_levels(phase: int, iteration: int) -> NoiseLevels:
+    """The published curriculum (paper 4.2): wide at first, then narrow around the 675 of inference.
+
+    It is for 49 frames. Below 400 the model copies details across frames, above 800 it loses what the preview shows
+    (paper 3.3); 17 frames needed 500 only (paper 6.1).
+
+    Args:
+        phase: 1 to 4: images, images with videos, videos at full size, hand-picked videos.
+        iteration: of that phase, from 0.
+    """
+    if phase not in range(1, 5) or iteration < 0:
+        raise InputError(
+            f"this is iteration {iteration} of phase {phase}; allowed are iterations from 0 of the phases 1 to 4: "
+            "count iterations anew in each phase"
+        )
+    is_wide = phase < 3 or (phase == 3 and iteration < 1000)
+    return NoiseLevels(600, 900) if is_wide else NoiseLevels(650, 750)
+
+
+def draw_noise_levels(
+    levels: NoiseLevels, batch_size: int, generator: torch.Generator, *, rank: int = 0, world_size: int = 1
+) -> Tensor:
+    """Draw one level a sample, (B,) int64 on the CPU, stratified over all samples of all ranks.
+
+    The range is cut into one equal part a sample of the global batch, and this rank's samples take neighbouring parts
+    [authors' training draft, for one sample a rank]: every iteration sees the whole range, with less variance in the
+    gradient than independent draws.
+
+    Args:
+        levels: the range.
+        batch_size: samples of this rank, as many as of every other.
+        generator: of this rank, on the CPU.
+        rank: of this process, from 0.
+        world_size: number of ranks.
+    """
+    if batch_size < 1 or not 0 <= rank < world_size:
+        raise InputError(
+            f"this is rank {rank} of {world_size} with a batch of {batch_size}; allowed are ranks from 0 below the "
+            "number of ranks and a batch of one or more: correct them"
+        )
+    parts = rank * batch_size + torch.arange(batch_size, dtype=torch.float64)
+    positions = (parts + torch.rand(batch_size, generator=generator, dtype=torch.float64)) / (world_size * batch_size)
+    drawn = levels.low + (positions * (levels.high + 1 - levels.low)).long()
+    return drawn.clamp(max=levels.high)  # a position may round up to 1
 
 
 def degrade_latents(latents_BFCHW: Tensor, noise_BFCHW: Tensor, noise_level: Tensor) -> Tensor:
