@@ -14,6 +14,12 @@ def degrade_latents(latents_BFCHW: Tensor, noise_BFCHW: Tensor, noise_level: Ten
         noise_BFCHW: n, standard normal, of the same shape.
         noise_level: (B,) integers in [0, 1000); 675 keeps a = 0.264 of the signal.
     """
-    signal_levels = torch.from_numpy(full_table()).to(latents_BFCHW.device)
-    a = signal_levels[noise_level.to(latents_BFCHW.device)].view(-1, 1, 1, 1, 1)
-    return a * latents_BFCHW + torch.sqrt(1 - a * a) * noise_BFCHW
+    a, sigma = signal_levels(noise_level, latents_BFCHW)
+    return a * latents_BFCHW + sigma * noise_BFCHW
+
+
+def signal_levels(indices_B: Tensor, like_BFCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """a and sqrt(1 - a^2) of the zero-terminal-SNR table at (B,) indices, shaped to weigh latents on their device."""
+    table = torch.from_numpy(full_table()).to(like_BFCHW.device)
+    a = table[indices_B.to(table.device)].view(-1, 1, 1, 1, 1)
+    return a, torch.sqrt(1 - a * a)
