@@ -22,11 +22,15 @@ def velocity(z0: Tensor, z1: Tensor) -> Tensor:
 def time_grid(num_inference_steps: int, shift: float, dtype: torch.dtype = torch.float64) -> Tensor:
     """Times of the evaluations and the end: (num_inference_steps + 1,) from 0 to 1, in `dtype`.
 
-    Even steps u bent by t = 1 - s (1 - u) / (1 + (s - 1) (1 - u)), which is sigma' = s sigma / (1 + (s - 1) sigma).
-    The released scripts compute it in bfloat16, which moves the points: pass that `dtype` to walk theirs.
+    Even steps, `shifted`. The released scripts compute it in bfloat16, which moves the points: pass that `dtype` to
+    walk theirs.
     """
-    u = torch.linspace(0, 1, num_inference_steps + 1, dtype=dtype)
-    return 1 - shift * (1 - u) / (1 + (shift - 1) * (1 - u))
+    return shifted(torch.linspace(0, 1, num_inference_steps + 1, dtype=dtype), shift)
+
+
+def shifted(times: Tensor, shift: float) -> Tensor:
+    """Bend times in [0, 1] towards the degraded end: sigma' = s sigma / (1 + (s - 1) sigma) with sigma = 1 - t."""
+    return 1 - shift * (1 - times) / (1 + (shift - 1) * (1 - times))
 
 
 def timesteps(times: Tensor) -> Tensor:

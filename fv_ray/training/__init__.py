@@ -1,0 +1,1 @@
+"""What the training jobs share: objectives, data, checkpoints."""
