@@ -1,0 +1,1 @@
+"""What training needs and serving does not: data to learn from, objectives, checkpoints."""
