@@ -1,1 +1,1 @@
-"""What the training jobs share: objectives, data, checkpoints."""
+"""What training needs and serving does not: data to learn from, objectives, checkpoints."""
