@@ -24,6 +24,7 @@ LONG_FILES: dict[str, str] = {}
 # Written with groups and escapes, so that this file does not hold what it forbids.
 FORBIDDEN_TEXT = {
     "a path of one machine": re.compile(r"(?<![\w.])/(?:work|tmp|opt|home|root)/"),
+    "what a merge left behind": re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE),
     "the name of a registry host": re.compile(r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|wheels\.vllm\.ai"),
 }
 
