@@ -10,9 +10,9 @@ from fv_ray.errors import InputError
 from fv_ray.presets import ClipSize
 
 Checkpoint = Annotated[Path, typer.Option(help="A folder that `fv-ray convert` wrote.")]
-Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu ... [default: cuda where there is one]")]
+Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu ... Default: cuda where there is one.")]
 Dtype = Annotated[
-    Literal["bfloat16", "float32"] | None, typer.Option(help="[default: bfloat16 on a GPU, float32 on a CPU]")
+    Literal["bfloat16", "float32"] | None, typer.Option(help="Default: bfloat16 on a GPU, float32 on a CPU.")
 ]
 AttentionBackend = Annotated[str, typer.Option(help="diffusers' name of an attention kernel.")]
 RefineSteps = Annotated[int | None, typer.Option(help="Evaluations of stage two's transformer.")]
