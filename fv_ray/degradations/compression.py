@@ -48,6 +48,8 @@ def compress_video(frames: Sequence[Tensor], codec: VideoCodec, bits_per_frame: 
     encoder.time_base, encoder.framerate = _FRAME_S, 1 / _FRAME_S
     encoder.bit_rate = max(bits_per_frame, MIN_BITS_PER_FRAME)
     encoder.thread_count = 1
+    if codec == "libx264":
+        encoder.options = {"x264-params": "mbtree=0"}  # the macroblock tree gives other bytes now and then
     decoder = av.CodecContext.create(_DECODERS[codec], "r")
     decoder.thread_count = 1
     pictures = [
