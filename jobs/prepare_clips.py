@@ -109,7 +109,7 @@ def _begin(fs: fsspec.AbstractFileSystem, root: str, wanted: dict[str, Any]) -> 
     with storage_errors(root):
         fs.makedirs(f"{root}/clips", exist_ok=True)
         fs.makedirs(f"{root}/blocks", exist_ok=True)
-        names = {path.rpartition("/")[2] for path in fs.ls(root, detail=False)}
+        names = _names(fs, root)
         is_used = any(fs.find(f"{root}/{folder}") for folder in ("clips", "blocks"))
     if "recipe.json" in names:
         try:
@@ -129,8 +129,17 @@ def _begin(fs: fsspec.AbstractFileSystem, root: str, wanted: dict[str, Any]) -> 
 
 def _done(fs: fsspec.AbstractFileSystem, root: str) -> set[int]:
     """The numbers of the blocks whose record is there."""
-    names = (path.rpartition("/")[2] for path in fs.ls(f"{root}/blocks", detail=False))
+    names = _names(fs, f"{root}/blocks")
     return {int(name.removesuffix(".json")) for name in names if name.endswith(".json") and not name.startswith(".")}
+
+
+def _names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
+    """Of what is in a folder; object stores have none until a file is in it."""
+    fs.invalidate_cache()
+    try:
+        return {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} - {""}
+    except FileNotFoundError:
+        return set()
 
 
 def _run(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int | None) -> None:
@@ -197,9 +206,10 @@ def _finish(fs: fsspec.AbstractFileSystem, root: str, num_blocks: int) -> None:
     """Write the rejects table and the counts, from the blocks' records."""
     with storage_errors(root):
         records = [json.loads(fs.cat_file(f"{root}/blocks/{number:06d}.json")) for number in range(num_blocks)]
-        for path in fs.ls(f"{root}/clips", detail=False) + fs.ls(f"{root}/blocks", detail=False):
-            if path.rpartition("/")[2].startswith("."):
-                fs.rm_file(path)  # a killed worker's
+        for folder in (f"{root}/clips", f"{root}/blocks"):
+            for name in _names(fs, folder):
+                if name.startswith("."):
+                    fs.rm_file(f"{folder}/{name}")  # a killed worker's
     rejects = [reject for record in records for reject in record["rejects"]]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, REJECT_COLUMNS, lineterminator="\n")

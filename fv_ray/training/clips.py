@@ -19,6 +19,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from fv_ray.errors import InputError
+from fv_ray.video_io import Encoding
 
 Code = Literal["unreadable", "no_video", "no_frames", "too_short", "damaged", "black", "still"]
 
@@ -66,6 +67,7 @@ class ClipRecipe:
             raise InputError(
                 f"the clips are {self.height} x {self.width} pixels; mp4 allows even sides: give such, as 128 x 192"
             )
+        Encoding(self.crf)  # refuses what x264 cannot do
         for name in ("min_mean_luma", "min_motion"):
             if not 0 <= getattr(self, name) <= 255:
                 raise InputError(f"{name} is {getattr(self, name)}; allowed are 0 (takes all) to 255: give such")

@@ -18,12 +18,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fv_ray.errors import InputError, StorageError
+from fv_ray.training.clips import ClipRecipe
 from fv_ray.training.procedural.dataset import write_dataset
 from fv_ray.video_io import read_frames
 from jobs import prepare_clips as module
 from jobs.prepare_clips import prepare_clips
+from jobs.write_shard import Block, write_shard
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
@@ -176,6 +179,23 @@ def test_a_storage_error_in_a_worker_is_told_as_ours(source: Path, tmp_path: Pat
     (output / "clips").touch()
     with pytest.raises(StorageError, match="cannot be written"):
         prepare_clips(str(source), str(output), **OPTIONS, limit=4)
+
+
+def test_a_store_without_folders_serves_as_output(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object store makes no folders, and lists none that is empty. Memory is one process's, so Ray is left out."""
+    monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda *_, **__: None)
+
+    def run(blocks: list[Block], recipe: ClipRecipe, output: str, _: object) -> None:
+        for block in blocks:
+            write_shard(block, recipe, output)
+
+    monkeypatch.setattr(module, "_run", run)
+    output = "memory://bucket/out"
+    for _ in range(2):
+        prepare_clips(str(source), output, **OPTIONS, limit=5)
+    fs = MemoryFileSystem()
+    assert json.loads(fs.cat_file("/bucket/out/summary.json"))["num_clips"] == 10
+    fs.rm("/bucket", recursive=True)
 
 
 def wait_for(condition: Any) -> None:

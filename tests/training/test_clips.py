@@ -253,7 +253,7 @@ def test_an_open_file_is_read_like_a_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"num_frames": 0}, {"fps": 0}, {"height": 15}, {"min_motion": -1}, {"min_mean_luma": 256}]
+    "changes", [{"num_frames": 0}, {"fps": 0}, {"height": 15}, {"min_motion": -1}, {"min_mean_luma": 256}, {"crf": 52}]
 )
 def test_a_recipe_that_cannot_be(changes: dict[str, float]) -> None:
     with pytest.raises(InputError, match="allowed|allows"):
