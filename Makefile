@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 		f"fv-ray needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,train]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,jobs,train]"
 	@touch $@
 
 check: $(READY) ## style, types, floors and unit tests

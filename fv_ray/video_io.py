@@ -71,6 +71,7 @@ def encode_mp4(
     fps: int,
     crf: int = 18,
     preset: str = "medium",
+    num_threads: int = 0,
 ) -> VideoFileInfo:
     """Encode a clip as it arrives: H.264, yuv420p, BT.709, playable before it is downloaded (faststart).
 
@@ -84,6 +85,7 @@ def encode_mp4(
         fps: frames per second.
         crf: x264's constant rate factor, 0..51, less is better. 0 is lossless, which browsers do not play.
         preset: one of `PRESETS`.
+        num_threads: of x264; 0 is as many as suit the machine.
 
     Raises:
         InputError: there are no frames, or a value is not allowed.
@@ -97,11 +99,10 @@ def encode_mp4(
     if first is None:
         raise InputError("there are no frames to encode; allowed are one or more: give at least one")
     num_frames, height, width, _ = first.shape
+    options = {"crf": str(crf), "preset": preset, "threads": str(num_threads), **REPEATABLE}
     with _delivered(target) as file:
         with (
-            _h264_encoder(
-                file, target, first.shape[1:3], fps, {"crf": str(crf), "preset": preset, **REPEATABLE}
-            ) as encode,
+            _h264_encoder(file, target, first.shape[1:3], fps, options) as encode,
             ThreadPoolExecutor(1, thread_name_prefix="encode_mp4") as thread,
         ):
             pending = thread.submit(encode, first)
@@ -114,22 +115,22 @@ def encode_mp4(
     return VideoFileInfo(num_frames, height, width, fps, crf, preset, size_bytes)
 
 
-def read_frames(path: str | Path) -> np.ndarray:
-    """Decode a whole video file to uint8 RGB, (F, H, W, 3).
+def read_frames(source: str | Path | BinaryIO) -> np.ndarray:
+    """Decode a whole video file, named or open, to uint8 RGB, (F, H, W, 3).
 
     Raises:
         StorageError: the file is missing, not a video, or cut short.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(source) if isinstance(source, str | Path) else source) as container:
             num_frames = container.streams.video[0].frames
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except (OSError, IndexError, av.FFmpegError) as error:
         raise StorageError(
-            f"{path} cannot be read as a video ({error}); give a video file, or make it again"
+            f"{source} cannot be read as a video ({error}); give a video file, or make it again"
         ) from error
     if not frames or len(frames) < num_frames:
-        raise StorageError(f"{path} holds {len(frames)} of {num_frames} frames; all must be there: make it again")
+        raise StorageError(f"{source} holds {len(frames)} of {num_frames} frames; all must be there: make it again")
     return np.stack(frames)
 
 

@@ -1,0 +1,230 @@
+"""A folder or table of captioned videos to Parquet shards of clips and a table of what was rejected.
+
+    OUTPUT/recipe.json     what was asked for; written first
+           clips/          one shard for each block of files
+           blocks/         a record of each block that is done
+           rejects.csv     path, start_s, code, reason
+           summary.json    counts; written last, so it is there when all is done
+
+A run that was stopped goes on with the blocks that are missing. Ray Data spreads them and
+repeats one whose worker died.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import fsspec
+import ray
+import ray.data
+import typer
+from ray.exceptions import RayError
+
+from fv_ray.errors import FvRayError, StorageError
+from fv_ray.storage import storage_errors
+from fv_ray.training.clips import ClipRecipe
+from jobs.list_videos import VideoFile, list_videos
+from jobs.write_shard import Block, write_shard, write_whole
+
+REJECT_COLUMNS = ("path", "start_s", "code", "reason")
+NO_PROGRESS_TIMEOUT_S = 24 * 3600
+"""Ray Data gives up after half an hour without a finished block, which films may take."""
+DEFAULT = ClipRecipe()
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def prepare_clips(
+    source: Annotated[str, typer.Option("--input", help="URL of a folder of videos, or of a CSV/JSONL/Parquet table.")],
+    output: Annotated[str, typer.Option(help="URL of a new folder, or of one that the same command began.")],
+    num_frames: Annotated[int, typer.Option(help="Of each clip.")] = DEFAULT.num_frames,
+    fps: Annotated[int, typer.Option(help="Of each clip; other rates are resampled by time.")] = DEFAULT.fps,
+    height: Annotated[int, typer.Option(help="Pixels, even.")] = DEFAULT.height,
+    width: Annotated[int, typer.Option(help="Pixels, even.")] = DEFAULT.width,
+    max_clips_per_file: Annotated[int, typer.Option(help="The rest is not read.")] = DEFAULT.max_clips_per_file,
+    min_mean_luma: Annotated[float, typer.Option(help="0 to 255; a darker clip is black.")] = DEFAULT.min_mean_luma,
+    min_motion: Annotated[float, typer.Option(help="0 to 255; below, a clip is still.")] = DEFAULT.min_motion,
+    crf: Annotated[int, typer.Option(help="x264's rate factor of the stored clips.")] = DEFAULT.crf,
+    path_column: Annotated[str, typer.Option(help="Of the table.")] = "path",
+    caption_column: Annotated[str, typer.Option(help="Of the table.")] = "caption",
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first files only.")] = None,
+    files_per_shard: Annotated[int, typer.Option(min=1, help="How much is redone after a stop.")] = 32,
+    num_workers: Annotated[int | None, typer.Option(min=1, help="At once. Default: the cluster's CPUs.")] = None,
+) -> None:
+    """Cut captioned videos to clips for training."""
+    recipe = ClipRecipe(num_frames, fps, height, width, max_clips_per_file, min_mean_luma, min_motion, crf)
+    files = list_videos(source, path_column, caption_column)[:limit]
+    fs, root = fsspec.core.url_to_fs(output)
+    num_blocks = -(-len(files) // files_per_shard)
+    _begin(fs, root, {**asdict(recipe), "files_per_shard": files_per_shard, **_identity(files)})
+    done = _done(fs, root)
+    run = uuid.uuid4().hex
+    blocks = [
+        Block(number, tuple(files[number * files_per_shard : (number + 1) * files_per_shard]), run)
+        for number in range(num_blocks)
+        if number not in done
+    ]
+    if done:
+        _tell(f"{len(done)} of {num_blocks} blocks are done already")
+    if blocks:
+        _run(blocks, recipe, output, num_workers)
+    if blocks or not fs.exists(f"{root}/summary.json"):
+        _finish(fs, root, num_blocks)
+    _tell(fs.cat_file(f"{root}/summary.json").decode().strip())
+
+
+def main() -> None:
+    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
+    try:
+        app()
+    except (FvRayError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _identity(files: list[VideoFile]) -> dict[str, Any]:
+    """What the files are; not where, so that a folder may be moved."""
+    told = json.dumps([[file.path, file.caption] for file in files])
+    return {"num_files": len(files), "paths_and_captions": hashlib.sha256(told.encode()).hexdigest()[:16]}
+
+
+def _begin(fs: fsspec.AbstractFileSystem, root: str, wanted: dict[str, Any]) -> None:
+    """Make the folder, or see that the same was begun in it."""
+    note = f"{root}/recipe.json"
+    with storage_errors(root):
+        fs.makedirs(f"{root}/clips", exist_ok=True)
+        fs.makedirs(f"{root}/blocks", exist_ok=True)
+        names = _names(fs, root)
+        is_used = any(fs.find(f"{root}/{folder}") for folder in ("clips", "blocks"))
+    if "recipe.json" in names:
+        try:
+            begun: dict[str, Any] = json.loads(fs.cat_file(note))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{note} cannot be read as JSON ({error}); remove the folder and begin again") from error
+        changed = [key for key in {**wanted, **begun} if begun.get(key) != wanted.get(key)]
+        if changed:
+            told = ", ".join(f"{key} {begun.get(key)!r} there and {wanted.get(key)!r} here" for key in changed)
+            raise StorageError(f"{root} holds other clips: {told}; give the same values and files or a new folder")
+    elif is_used or not names <= {"clips", "blocks"}:
+        raise StorageError(f"{root} holds files that are no clips begun here; give a new folder or remove it first")
+    else:
+        with storage_errors(root):
+            write_whole(fs, note, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def _done(fs: fsspec.AbstractFileSystem, root: str) -> set[int]:
+    """The numbers of the blocks whose record is there."""
+    names = _names(fs, f"{root}/blocks")
+    return {int(name.removesuffix(".json")) for name in names if name.endswith(".json") and not name.startswith(".")}
+
+
+def _names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
+    """Of what is in a folder; object stores have none until a file is in it."""
+    fs.invalidate_cache()
+    try:
+        return {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} - {""}
+    except FileNotFoundError:
+        return set()
+
+
+def _run(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int | None) -> None:
+    """Write the shards of all blocks, on the cluster that RAY_ADDRESS names or on one of our own."""
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = os.environ.get("RAY_ADDRESS", "local")
+        ray.init(address, log_to_driver=False, **({"include_dashboard": False} if address == "local" else {}))
+    start_s, num_clips = time.monotonic(), 0
+    try:
+        for num_done, record in enumerate(_records(blocks, recipe, output, num_workers), 1):
+            num_clips += record["num_clips"]
+            took_s = time.monotonic() - start_s
+            left_s = took_s / num_done * (len(blocks) - num_done)
+            _tell(
+                f"block {record['block']}: {record['num_clips']} clips, {record['num_rejects']} rejected; {num_done} "
+                f"of {len(blocks)} blocks, {num_clips / took_s:.1f} clips/s, {left_s:.0f} s left"
+            )
+    except RayError as error:
+        raise _cause(error) from error
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _records(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int | None) -> Iterator[dict[str, Any]]:
+    """What came of each block, as they finish. Clips go from the worker to the disk, never through Ray's store."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    items = [{"block": json.dumps(asdict(block))} for block in blocks]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        _write,
+        fn_kwargs={"recipe": asdict(recipe), "output": output},
+        num_cpus=1,
+        compute=ray.data.TaskPoolStrategy(num_workers),
+    )
+    yield from dataset.iter_rows()
+
+
+def _write(row: dict[str, str], recipe: dict[str, Any], output: str) -> dict[str, Any]:
+    """What a Ray task does: rows are strings, so that Arrow has nothing to guess."""
+    block = json.loads(row["block"])
+    files = tuple(VideoFile(**file) for file in block["files"])
+    record = write_shard(Block(block["number"], files, block["run"]), ClipRecipe(**recipe), output)
+    return {"block": record["block"], "num_clips": record["num_clips"], "num_rejects": len(record["rejects"])}
+
+
+def _cause(error: BaseException) -> Exception:
+    """Our own error inside Ray's, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        inner = getattr(seen, "cause", None) or seen.__cause__
+        for found in (seen, inner):
+            if isinstance(found, FvRayError):
+                return StorageError(str(found).strip().splitlines()[-1])
+        seen = inner if inner is not seen else None
+    return StorageError(f"Ray gave up ({str(error).strip().splitlines()[-1]}); run the same command again to go on")
+
+
+def _finish(fs: fsspec.AbstractFileSystem, root: str, num_blocks: int) -> None:
+    """Write the rejects table and the counts, from the blocks' records."""
+    with storage_errors(root):
+        records = [json.loads(fs.cat_file(f"{root}/blocks/{number:06d}.json")) for number in range(num_blocks)]
+        for folder in (f"{root}/clips", f"{root}/blocks"):
+            for name in _names(fs, folder):
+                if name.startswith("."):
+                    fs.rm_file(f"{folder}/{name}")  # a killed worker's
+    rejects = [reject for record in records for reject in record["rejects"]]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, REJECT_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rejects)
+    summary = {
+        "num_files": sum(record["num_files"] for record in records),
+        "num_clips": sum(record["num_clips"] for record in records),
+        "num_rejects": len(rejects),
+        "rejects": dict(sorted(Counter(reject["code"] for reject in rejects).items())),
+    }
+    with storage_errors(root):
+        write_whole(fs, f"{root}/rejects.csv", table.getvalue().encode())
+        write_whole(fs, f"{root}/summary.json", (json.dumps(summary) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
