@@ -40,11 +40,11 @@ class Part:
     fv_ray: Step
 
 
-def small() -> Subject:
+def compared() -> Subject:
     """Larger than Python's own time, small enough for a minute."""
     width = {"num_attention_heads": 4, "attention_head_dim": 32, "num_layers": 4}
     vae = {"block_out_channels": (32, 64, 64, 32), "layers_per_block": 1, "norm_num_groups": 8}
-    return random_subject("small", SMALL_SIZE, width, width, vae, text=(32, 64), time_embed_dim=64)
+    return random_subject("compared", SMALL_SIZE, width, width, vae, text=(32, 64), time_embed_dim=64)
 
 
 def make_parts(subject: Subject, stages: Stages, num_steps: tuple[int, int]) -> list[Part]:
@@ -120,7 +120,7 @@ def comparison(names: Sequence[str], runs: Sequence[Sequence[tuple[float, float]
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    subject = tiny_subject() if options.size == "tiny" else small()
+    subject = tiny_subject() if options.size == "tiny" else compared()
     stages = load_stages(subject, CPU, torch.float32)
     parts = make_parts(subject, stages, (options.stage_one_steps, options.stage_two_steps))
 
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_diffusers", description="Against diffusers.")
-    parser.add_argument("--size", choices=("tiny", "small"), default="small")
+    parser.add_argument("--size", choices=("tiny", "compared"), default="compared")
     parser.add_argument("--stage-one-steps", type=int, default=10)
     parser.add_argument("--stage-two-steps", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=7, help="one more warms up")

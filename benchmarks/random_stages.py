@@ -15,6 +15,7 @@ from torch import nn
 
 from fv_ray import presets
 from fv_ray.checkpoint import CheckpointInfo, Preset, SizeLimits
+from fv_ray.conversion import FPS, STAGE_ONE_SCALING_FACTOR, STAGE_TWO_SCALING_FACTOR
 from fv_ray.models.loading import load_stage_one_transformer, load_stage_two_transformer, load_vae
 from fv_ray.models.transformer import StageOneTransformer3DModel, StageTwoTransformer3DModel
 from fv_ray.presets import RELEASED_SIZE, SMALL_SIZE, ClipSize
@@ -95,10 +96,10 @@ def random_subject(
     checkpoint = CheckpointInfo(
         name=f"random-{name}",
         digest="random",
-        fps=8,
+        fps=FPS,
         max_prompt_tokens=num_tokens,
-        stage_one_scaling_factor=0.7,
-        stage_two_scaling_factor=1.15258426,
+        stage_one_scaling_factor=STAGE_ONE_SCALING_FACTOR,
+        stage_two_scaling_factor=STAGE_TWO_SCALING_FACTOR,
         max_frames=size.num_frames,
         stage_one_limits=SizeLimits(max_height=size.stage_one_height, max_width=size.stage_one_width),
         stage_two_limits=SizeLimits(max_height=size.stage_two_height, max_width=size.stage_two_width),

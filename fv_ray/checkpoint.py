@@ -12,18 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from fv_ray.errors import CheckpointError, InputError
-from fv_ray.types import StageOneSampling, StageTwoSampling, VideoRequest
+from fv_ray.types import StageOneSampling, StageTwoSampling, Value, VideoRequest
 
 INDEX_FILE = "model_index.json"
 PIXELS_PER_TOKEN = 16  # VAE 8 x patch 2
 FRAMES_PER_LATENT = 4
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -31,7 +27,7 @@ Side = Annotated[int, Field(ge=PIXELS_PER_TOKEN)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class SizeLimits(_Value):
+class SizeLimits(Value):
     """The largest clip that a stage of this checkpoint makes."""
 
     max_height: Side
@@ -40,14 +36,14 @@ class SizeLimits(_Value):
     """Pixels."""
 
 
-class Preset(_Value):
+class Preset(Value):
     """Complete sampling parameters under a name."""
 
     stage_one: StageOneSampling
     stage_two: StageTwoSampling
 
 
-class CheckpointInfo(_Value):
+class CheckpointInfo(Value):
     """A checkpoint's own words."""
 
     format_version: Literal[1] = 1

@@ -247,7 +247,7 @@ def main() -> None:
 
         if not isinstance(error, torch.OutOfMemoryError):
             raise
-        _fail("the GPU's memory is full; free it, or give a smaller --size and --refine-size, or --decode-slices 2")
+        _fail("the GPU's memory is full; free it, or give a smaller --size and --refine-size")
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,6 +1,6 @@
 """Writes a checkpoint folder from the released files.
 
-The released names are `models.state_dict_adapter`'s matter. Everything that can be wrong is found before anything is
+The released names are `models.state_dict_adapter`'s matter. Names, shapes and sizes are checked before anything is
 written, and the folder appears only when it is whole.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKLCogVideoX, ModelMixin
+from diffusers import AutoencoderKLCogVideoX
 from huggingface_hub import snapshot_download
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5EncoderModel
+from transformers import AutoConfig, PreTrainedTokenizerBase, T5EncoderModel
 
 from fv_ray import presets
 from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo, SizeLimits, explain
@@ -212,22 +212,18 @@ def _save(weights: ReleasedWeights, folder: Path, dtype: torch.dtype, info: Chec
     if weights.model_class is not AutoencoderKLCogVideoX:
         config = config | {"max_text_seq_length": info.max_prompt_tokens}
     with torch.device("meta"):
-        module = weights.model_class(**config)
+        module: Any = weights.model_class(**config)
     state_dict = weights.state_dict(dtype)
     for name, tensor in state_dict.items():
         if not tensor.isfinite().all():
             raise CheckpointError(f"{folder.name}.{name} holds NaN or infinity; download the released files again")
     module.load_state_dict(state_dict, assign=True)
-    _save_pretrained(module, folder)
+    module.save_pretrained(folder, max_shard_size=_MAX_SHARD_SIZE)
 
 
 def _save_text_encoder(source: _TextEncoderSource, folder: Path, dtype: torch.dtype) -> None:
     source.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
-    _save_pretrained(load_t5(source.folder, dtype), folder / TEXT_ENCODER_FOLDER)
-
-
-def _save_pretrained(module: ModelMixin | PreTrainedModel, folder: Path) -> None:
-    module.save_pretrained(folder, max_shard_size=_MAX_SHARD_SIZE)
+    load_t5(source.folder, dtype).save_pretrained(folder / TEXT_ENCODER_FOLDER, max_shard_size=_MAX_SHARD_SIZE)
 
 
 def _digest(folder: Path, info: CheckpointInfo) -> str:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import safetensors.numpy
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from fv_ray.checkpoint import Count, Factor, explain
@@ -25,7 +25,7 @@ from fv_ray.errors import StorageError
 from fv_ray.latents import latents_shape
 from fv_ray.sidecar import Kind, Provenance, Sidecar, build_sidecar, record
 from fv_ray.storage import storage_errors
-from fv_ray.types import Preview, VideoRequest
+from fv_ray.types import Preview, Value, VideoRequest
 from fv_ray.video_io import encode_mp4, shrink, write_spritesheet, write_thumbnail
 
 PREVIEW_FILE = "preview.safetensors"
@@ -34,11 +34,7 @@ LATENTS_KEY = "latents_FCHW"
 THUMBNAIL_SIDE = 320
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Header(_Value):
+class _Header(Value):
     """What `preview.safetensors` says beside the latents."""
 
     format_version: Literal[1] = 1

@@ -9,28 +9,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from fv_ray import __version__
 from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.types import OnProgress, Progress, VideoRequest
+from fv_ray.types import OnProgress, Progress, Value, VideoRequest
 from fv_ray.video_io import VideoFileInfo
 
 Kind = Literal["preview", "video"]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileRecord(_Value):
+class FileRecord(Value):
     """One file of a result."""
 
     sha256: str
     size_bytes: int
 
 
-class LoraRecord(_Value):
+class LoraRecord(Value):
     """A LoRA file and its weight."""
 
     file: str
@@ -38,7 +32,7 @@ class LoraRecord(_Value):
     scale: float
 
 
-class Sidecar(_Value):
+class Sidecar(Value):
     """How a preview or a video was made: enough to make it again, and to see that its files are whole."""
 
     format_version: Literal[1] = 1

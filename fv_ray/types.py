@@ -21,11 +21,13 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """A frozen model that refuses unknown fields: what stands at every door."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class StageOneSampling(_Value):
+class StageOneSampling(Value):
     """How stage one generates a preview."""
 
     num_inference_steps: Annotated[int, Field(strict=True, ge=1, le=1000)]
@@ -42,7 +44,7 @@ class StageOneSampling(_Value):
     """Put before the prompt as it stands, with no space of its own."""
 
 
-class StageTwoSampling(_Value):
+class StageTwoSampling(Value):
     """How stage two refines a preview to a video."""
 
     num_inference_steps: Annotated[int, Field(strict=True, ge=1, le=1000)]
@@ -67,7 +69,7 @@ class StageTwoSampling(_Value):
     """Seed of stage two alone; None derives it from the request's."""
 
 
-class VideoRequest(_Value):
+class VideoRequest(Value):
     """All that decides a video: the same request on the same checkpoint gives the same video."""
 
     prompt: Prompt

@@ -21,16 +21,9 @@ from fv_ray.models.loading import load_stage_one_transformer, load_stage_two_tra
 from fv_ray.presets import RELEASED_SIZE, ClipSize
 from fv_ray.text_encoder import load_text_encoder
 from tests import tiny
-from tests.tiny import RELEASED, make_checkpoint, make_text_encoder
+from tests.tiny import RELEASED, make_text_encoder
 
 STAGE_ONE = "stage_one_transformer/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
-    make_checkpoint(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import CogVideoXDPMScheduler
 
 from fv_ray.errors import InputError
 from fv_ray.noise import SeededNoise
@@ -24,8 +25,7 @@ def test_stage_one_ends_at_the_clean_latents_of_an_exact_model(steps: int) -> No
 
 @pytest.mark.parametrize("steps", [50, 51])
 def test_stage_one_keeps_the_variance_of_a_gaussian(steps: int) -> None:
-    # Of x0 ~ N(0, s^2) the exact x0-prediction is a s^2 x / (a^2 s^2 + 1 - a^2). The stock CogVideoX scheduler ends
-    # at 0.593 for 51 steps; the released sampler's own discretisation at 0.491.
+    # Of x0 ~ N(0, s^2) the exact x0-prediction is a s^2 x / (a^2 s^2 + 1 - a^2).
     s2 = 0.25
     scheduler = ZeroSNRDPMSolverScheduler()
     scheduler.set_timesteps(steps)
@@ -37,6 +37,29 @@ def test_stage_one_keeps_the_variance_of_a_gaussian(steps: int) -> None:
         draw = noise((200_000,)) if scheduler.needs_noise else None
         sample = scheduler.step((level * sample - x0) / v_level, timestep, sample, noise=draw).prev_sample
     assert sample.std().item() == pytest.approx(0.491, abs=0.005)
+
+
+def test_the_stock_scheduler_does_not_keep_it_for_51_steps() -> None:
+    # Why there is a scheduler of ours: the stock one's last step ends at timestep 0 instead of at clean latents.
+    s2 = 0.25
+    scheduler = CogVideoXDPMScheduler(
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=1.0,
+        prediction_type="v_prediction",
+    )
+    scheduler.set_timesteps(51)
+    generator = torch.Generator().manual_seed(1)
+    sample, x0_before, timestep_before = torch.randn(1, 200_000, generator=generator), None, None
+    for timestep in scheduler.timesteps:
+        a2 = scheduler.alphas_cumprod[timestep]
+        level, v_level = a2.sqrt(), (1 - a2).sqrt()
+        v = (level * sample - level * s2 * sample / (a2 * s2 + 1 - a2)) / v_level
+        sample, x0_before = scheduler.step(
+            v, x0_before, timestep, timestep_before, sample, generator=generator, return_dict=False
+        )
+        timestep_before = timestep
+    assert sample.std().item() == pytest.approx(0.594, abs=0.005)
 
 
 def test_a_second_run_forgets_the_first() -> None:

@@ -18,7 +18,7 @@ PREFIX = "transformer."
 def load_loras(transformer: StageOneTransformer3DModel, scales: Mapping[Path, float]) -> None:
     """Put the LoRA of each safetensors file over the transformer, weighed by its scale, instead of earlier ones.
 
-    After an error the transformer is without any.
+    A file that is no LoRA, or of other layers, changes nothing; one whose matrices do not fit leaves none applied.
 
     Raises:
         InputError: a file is not a LoRA of this transformer.

@@ -18,18 +18,11 @@ from fv_ray.models.loading import (
     read_released,
 )
 from fv_ray.models.transformer import StageOneTransformer3DModel, StageTwoTransformer3DModel
-from tests.tiny import RELEASED, make_checkpoint
+from tests.tiny import RELEASED
 
 CASES = Path(__file__).parents[1] / "parity" / "golden" / "cases"
 NOISE_LEVEL = 675
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
-    make_checkpoint(folder)
-    return folder
 
 
 def golden(name: str) -> tuple[dict[str, torch.Tensor], float]:
