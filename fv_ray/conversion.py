@@ -4,14 +4,11 @@ The released names are `models.state_dict_adapter`'s matter. Names, shapes and s
 written, and the folder appears only when it is whole.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import AutoencoderKLCogVideoX
 from huggingface_hub import snapshot_download
@@ -20,7 +17,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedTokenizerBase, T5EncoderModel
 
 from fv_ray import presets
-from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo, SizeLimits, explain
+from fv_ray.checkpoint import CheckpointInfo, SizeLimits, explain
+from fv_ray.checkpoint_folder import MAX_SHARD_SIZE, check_agreement, library_and_class, seal
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE, read_released
 from fv_ray.models.state_dict_adapter import (
@@ -29,20 +27,16 @@ from fv_ray.models.state_dict_adapter import (
     adapt_stage_two_transformer,
     adapt_vae,
 )
-from fv_ray.presets import RELEASED_SIZE, SMALL_SIZE, ClipSize
+from fv_ray.presets import RELEASED_LIMITS, RELEASED_SIZE, SMALL_LIMITS, SMALL_SIZE, ClipSize
 from fv_ray.storage import new_directory, require_new, storage_errors
 from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FILES, TOKENIZER_FOLDER, load_t5, open_tokenizer
 
 STAGE_ONE_SCALING_FACTOR = 0.7  # stage1.yaml of the released code
 STAGE_TWO_SCALING_FACTOR = 1.15258426  # stage2.yaml
 FPS = 8
-MAX_FRAMES = 49
 MAX_PROMPT_TOKENS = 226
-RELEASED_LIMITS = ClipSize(MAX_FRAMES, 480, 848, 1440, 2560)  # stage two: the paper's 2K (table 5)
-SMALL_LIMITS = ClipSize(MAX_FRAMES, 128, 192, 512, 768)
 _LARGE_HIDDEN_SIZE = 1024  # from here on a model is taken for one of the released size (1920 and 3072)
 
-_MAX_SHARD_SIZE = "5GB"
 _HUB_FILES = ["text_encoder/*", "tokenizer/*", "config.json", "model*.safetensors*", "spiece.model", "tokenizer*.json"]
 
 
@@ -95,7 +89,8 @@ def convert(
         VAE: _adapt(vae, adapt_vae, ignored),
     }
     source = None if text_encoder is None else _open_text_encoder(text_encoder)
-    _check_agreement({part: adapted.config for part, adapted in weights.items()}, source)
+    configs = {part: adapted.config for part, adapted in weights.items()}
+    check_agreement(configs | ({TEXT_ENCODER_FOLDER: {"d_model": source.embed_dim}} if source is not None else {}))
     info = _info(weights[STAGE_TWO_TRANSFORMER].config, source, size, max_prompt_tokens, name)
     report = on_part or (lambda _part: None)
     with new_directory(output) as folder, storage_errors(output, SafetensorError):  # which tells of a full disk
@@ -105,13 +100,11 @@ def convert(
         if source is not None:
             report(TEXT_ENCODER_FOLDER)
             _save_text_encoder(source, folder, dtype)
-        info = info.model_copy(update={"digest": _digest(folder, info)})
-        components = {part: _library_and_class(adapted.model_class) for part, adapted in weights.items()}
+        components = {part: library_and_class(adapted.model_class) for part, adapted in weights.items()}
         if source is not None:
-            components[TEXT_ENCODER_FOLDER] = _library_and_class(T5EncoderModel)
-            components[TOKENIZER_FOLDER] = _library_and_class(type(source.tokenizer))
-        _write_index(folder, info, components)
-    return info
+            components[TEXT_ENCODER_FOLDER] = library_and_class(T5EncoderModel)
+            components[TOKENIZER_FOLDER] = library_and_class(type(source.tokenizer))
+        return seal(folder, info, components)
 
 
 def _adapt(
@@ -148,24 +141,6 @@ def _open_text_encoder(source: str | Path) -> _TextEncoderSource:
         raise CheckpointError(
             f"the text encoder {source} cannot be opened ({error}); give a folder or the id of a hub repository"
         ) from error
-
-
-def _check_agreement(configs: Mapping[str, Mapping[str, Any]], source: _TextEncoderSource | None) -> None:
-    one, two, vae = configs[STAGE_ONE_TRANSFORMER], configs[STAGE_TWO_TRANSFORMER], configs[VAE]
-    embed_dims = {"stage one": one["text_embed_dim"], "stage two": two["text_embed_dim"]}
-    if source is not None:
-        embed_dims["the text encoder"] = source.embed_dim
-    channels = {
-        "stage one in": one["in_channels"],
-        "stage one out": one["out_channels"],
-        "stage two in": two["in_channels"],
-        "stage two out": two["out_channels"],
-        "the autoencoder": vae["latent_channels"],
-    }
-    for what, sizes in (("prompt embedding sizes", embed_dims), ("latent channels", channels)):
-        if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{owner} {size}" for owner, size in sizes.items())
-            raise CheckpointError(f"the {what} differ: {told}; they must be equal; give files that belong together")
 
 
 def _info(
@@ -218,43 +193,9 @@ def _save(weights: ReleasedWeights, folder: Path, dtype: torch.dtype, info: Chec
         if not tensor.isfinite().all():
             raise CheckpointError(f"{folder.name}.{name} holds NaN or infinity; download the released files again")
     module.load_state_dict(state_dict, assign=True)
-    module.save_pretrained(folder, max_shard_size=_MAX_SHARD_SIZE)
+    module.save_pretrained(folder, max_shard_size=MAX_SHARD_SIZE)
 
 
 def _save_text_encoder(source: _TextEncoderSource, folder: Path, dtype: torch.dtype) -> None:
     source.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
-    load_t5(source.folder, dtype).save_pretrained(folder / TEXT_ENCODER_FOLDER, max_shard_size=_MAX_SHARD_SIZE)
-
-
-def _digest(folder: Path, info: CheckpointInfo) -> str:
-    """SHA-256 of all that decides numbers: weights, tokenizer, configurations, scaling factors and the text window."""
-    numbers = info.model_dump(include={"stage_one_scaling_factor", "stage_two_scaling_factor", "max_prompt_tokens"})
-    told = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
-    tokenizer = folder / TOKENIZER_FOLDER
-    paths = {*folder.rglob("*.safetensors"), *folder.rglob("config.json"), *tokenizer.rglob("*")}
-    for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
-        told.update(f"{_content_digest(path)}  {path.relative_to(folder).as_posix()}\n".encode())
-    return f"sha256:{told.hexdigest()}"
-
-
-def _content_digest(path: Path) -> str:
-    if path.name == "config.json":  # which also says what version of a library wrote it
-        config = {name: value for name, value in json.loads(path.read_text("utf-8")).items() if "version" not in name}
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _library_and_class(component: type[object]) -> list[str]:
-    library = component.__module__
-    return [library if library.startswith("fv_ray.") else library.partition(".")[0], component.__name__]
-
-
-def _write_index(folder: Path, info: CheckpointInfo, components: Mapping[str, list[str]]) -> None:
-    index = {
-        "_class_name": "TextToVideo",
-        "_diffusers_version": diffusers.__version__,
-        **components,
-        "fv_ray": info.model_dump(mode="json"),
-    }
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    load_t5(source.folder, dtype).save_pretrained(folder / TEXT_ENCODER_FOLDER, max_shard_size=MAX_SHARD_SIZE)

@@ -70,8 +70,12 @@ def _move_contents(source: Path, target: Path) -> None:
 
 
 def _set_usual_permissions(folder: Path) -> None:
-    """What the umask says: mkdtemp and safetensors make what only their owner can read."""
+    """What the umask says: mkdtemp and safetensors make what only their owner can read.
+
+    A file that has other names is another folder's too, and is left as it is.
+    """
     umask = os.umask(0)
     os.umask(umask)
     for path in (folder, *folder.rglob("*")):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+        if path.is_dir() or path.stat().st_nlink == 1:
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -31,14 +31,14 @@ def load_stage_one_transformer(
     Raises:
         CheckpointError: for weights that are missing, damaged or of another model.
     """
-    return _load(StageOneTransformer3DModel, Path(folder) / STAGE_ONE_TRANSFORMER, device, dtype)
+    return load_part(StageOneTransformer3DModel, Path(folder) / STAGE_ONE_TRANSFORMER, device=device, dtype=dtype)
 
 
 def load_stage_two_transformer(
     folder: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> StageTwoTransformer3DModel:
     """Stage two's transformer; as `load_stage_one_transformer`."""
-    return _load(StageTwoTransformer3DModel, Path(folder) / STAGE_TWO_TRANSFORMER, device, dtype)
+    return load_part(StageTwoTransformer3DModel, Path(folder) / STAGE_TWO_TRANSFORMER, device=device, dtype=dtype)
 
 
 def load_vae(
@@ -50,7 +50,30 @@ def load_vae(
     """
     if torch.device(device).type == "cuda" and dtype == torch.bfloat16:
         dtype = torch.float16
-    return _load(AutoencoderKLCogVideoX, Path(folder) / VAE, device, dtype)
+    return load_part(AutoencoderKLCogVideoX, Path(folder) / VAE, device=device, dtype=dtype)
+
+
+def load_part(
+    model_class: type[_Model], part: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> _Model:
+    """The model of the class in the folder `part`, wherever that lies; as `load_stage_one_transformer`."""
+    if not part.is_dir():
+        raise CheckpointError(f"{part} does not exist; give a folder that `fv-ray convert` wrote")
+    loader: Any = model_class
+    try:
+        found = loader.load_config(part)["_class_name"]
+        if found != loader.__name__:
+            raise CheckpointError(f"{part} holds a {found}, not a {loader.__name__}; convert the weights again")
+        model, report = loader.from_pretrained(
+            part, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except CheckpointError:
+        raise
+    except Exception as error:  # diffusers, safetensors and torch each raise their own
+        raise CheckpointError(f"{part} cannot be loaded ({error}); convert the weights again") from error
+    if wrong := [f"{kind}: {names[0]}" for kind, names in report.items() if names]:
+        raise CheckpointError(f"{part} is of another model ({', '.join(map(str, wrong))}); convert the weights again")
+    return model.to(device).eval().requires_grad_(False)
 
 
 def read_released(path: str | Path) -> dict[str, Any]:
@@ -91,23 +114,3 @@ def _damaged_entry(path: Path) -> str | None:
 def _reason(error: Exception) -> str:
     refused = re.search(r"GLOBAL (\S+)", str(error))
     return f"was refused: it holds code ({refused[1]})" if refused else "was not written by torch.save, or is damaged"
-
-
-def _load(model_class: type[_Model], part: Path, device: torch.device | str, dtype: torch.dtype) -> _Model:
-    if not part.is_dir():
-        raise CheckpointError(f"{part} does not exist; give a folder that `fv-ray convert` wrote")
-    loader: Any = model_class
-    try:
-        found = loader.load_config(part)["_class_name"]
-        if found != loader.__name__:
-            raise CheckpointError(f"{part} holds a {found}, not a {loader.__name__}; convert the weights again")
-        model, report = loader.from_pretrained(
-            part, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except CheckpointError:
-        raise
-    except Exception as error:  # diffusers, safetensors and torch each raise their own
-        raise CheckpointError(f"{part} cannot be loaded ({error}); convert the weights again") from error
-    if wrong := [f"{kind}: {names[0]}" for kind, names in report.items() if names]:
-        raise CheckpointError(f"{part} is of another model ({', '.join(map(str, wrong))}); convert the weights again")
-    return model.to(device).eval().requires_grad_(False)
