@@ -54,6 +54,10 @@ class TextEncoder:
                     PromptTooLong,
                     stacklevel=4,  # past torch and `encode_prompts`
                 )
+        return self._model(self.tokens(prompts).to(self._model.device)).last_hidden_state
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """The ids of `prompts`' tokens, (B, max_tokens), cut and padded to the window."""
         tokens: Any = self._tokenizer(
             list(prompts),
             padding="max_length",
@@ -62,7 +66,12 @@ class TextEncoder:
             add_special_tokens=True,
             return_tensors="pt",
         )
-        return self._model(tokens.input_ids.to(self._model.device)).last_hidden_state
+        return tokens.input_ids
+
+    @property
+    def model(self) -> T5EncoderModel:
+        """The encoder itself, for training."""
+        return self._model
 
 
 def load_text_encoder(

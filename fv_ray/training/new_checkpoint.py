@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKLCogVideoX
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXSpatialNorm3D
 from torch import nn
 from transformers import T5Config, T5EncoderModel
 
@@ -31,6 +32,8 @@ MAX_PROMPT_TOKENS = 32  # the longest of 50,000 captions has 25 words, and then 
 LATENT_CHANNELS = 16
 NUM_VAE_BLOCKS = 4
 PATCH_SIZE = 2
+MODULATION_SHARE = 0.3
+"""Of the usual draw, for the weights with which latents scale the decoder's norms."""
 UNMEASURED_SCALING_FACTOR = 1.0
 """Of an autoencoder that is not trained: one over the standard deviation of its latents is measured after that."""
 
@@ -161,7 +164,7 @@ def _parts(sizes: Architecture, num_words: int) -> dict[str, Any]:
     return {
         STAGE_ONE_TRANSFORMER: _begin_at_zero(StageOneTransformer3DModel(**shared, **one)),
         STAGE_TWO_TRANSFORMER: _begin_at_zero(StageTwoTransformer3DModel(**shared, **two)),
-        VAE: vae,
+        VAE: _begin_unmodulated(vae),
         TEXT_ENCODER_FOLDER: T5EncoderModel(text_encoder),
     }
 
@@ -172,6 +175,16 @@ def _begin_at_zero(transformer: StageOneTransformer3DModel) -> StageOneTransform
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return transformer
+
+
+def _begin_unmodulated(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
+    """Let the decoder's norms begin near plain group norms; as diffusers draws them they bring all close to nothing."""
+    for norm in vae.decoder.modules():
+        if isinstance(norm, CogVideoXSpatialNorm3D):
+            norm.conv_y.conv.weight.data.mul_(MODULATION_SHARE)
+            nn.init.ones_(norm.conv_y.conv.bias)
+            nn.init.zeros_(norm.conv_b.conv.bias)
+    return vae
 
 
 def _info(sizes: Architecture, name: str) -> CheckpointInfo:

@@ -1,0 +1,8 @@
+"""Trains stage two of a checkpoint on captioned clips, by Ray Train."""
+
+from jobs.start_training import run_cli, training_app
+
+app = training_app("stage_two")
+
+if __name__ == "__main__":
+    run_cli(app)

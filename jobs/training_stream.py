@@ -1,0 +1,131 @@
+"""A worker's batches, step by step, by Ray Data: read, decoded and degraded in tasks while earlier steps train.
+
+What a step holds is a function of the recipe, the data and the step alone: not of the number of workers, and not of
+where a run was resumed.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import ray.data
+from safetensors.numpy import save
+from safetensors.torch import load
+
+from fv_ray.training.batch import Batch
+from fv_ray.training.procedural.draws import Draws, stable_hash
+from fv_ray.training.recipe import AnyRecipe, StageTwoRecipe, View
+from jobs.training_data import open_source
+from jobs.training_recipes import read_recipe
+
+BYTES_PER_TASK = 8 * 2**20
+MAX_STEPS_PER_TASK = 32
+
+
+def stream_batches(
+    recipe: AnyRecipe, data: Mapping[str, str], first_step: int, worker: int, num_workers: int, num_loaders: int
+) -> Iterator[Batch]:
+    """This worker's share of every step from `first_step` on.
+
+    Args:
+        recipe: of the run.
+        data: URL of each source that the recipe names.
+        first_step: from 0.
+        worker: this one's rank.
+        num_workers: in all; divides every batch size.
+        num_loaders: tasks at once.
+    """
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    size = max(view.batch_size * view.num_frames * view.height * view.width * 3 for view in recipe.views)
+    steps_per_task = min(MAX_STEPS_PER_TASK, max(1, BYTES_PER_TASK * num_workers // size))
+    items = [
+        {"first": first, "last": min(first + steps_per_task, recipe.num_steps)}
+        for first in range(first_step, recipe.num_steps, steps_per_task)
+    ]
+    told = {
+        "document": recipe.model_dump(mode="json"),
+        "data": dict(data),
+        "worker": worker,
+        "num_workers": num_workers,
+    }
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
+        _load, fn_kwargs=told, num_cpus=1, compute=ray.data.TaskPoolStrategy(num_loaders)
+    )
+    for row in dataset.iter_rows():
+        note = json.loads(row["note"])
+        yield Batch(
+            step=note["step"],
+            slots=tuple(note["slots"]),
+            num_slots=note["num_slots"],
+            ids=tuple(note["ids"]),
+            captions=tuple(note["captions"]),
+            tensors=load(row["tensors"]),
+        )
+
+
+def choose_view(recipe: AnyRecipe, step: int) -> View:
+    """The kind of batch that a step takes, by the views' weights."""
+    draw = Draws("view", recipe.seed, step)
+    thousandths = [view for view in recipe.views for _ in range(round(1000 * view.weight))]
+    return draw.choose(thousandths)
+
+
+def load_batch(recipe: AnyRecipe, data: Mapping[str, str], step: int, worker: int, num_workers: int) -> dict[str, Any]:
+    """One worker's samples of one step, as strings and bytes, so that Arrow has nothing to guess."""
+    view = choose_view(recipe, step)
+    source = open_source(data[view.source], view)
+    share = view.batch_size // num_workers
+    slots = range(worker * share, (worker + 1) * share)
+    samples = []
+    for slot in slots:
+        name, caption, arrays = source.sample(step * view.batch_size + slot, recipe.seed)
+        seed = stable_hash("fv-ray/training/sample", recipe.seed, step, slot)
+        samples.append((name, caption, _finished(recipe, view, arrays, seed)))
+    note = {
+        "step": step,
+        "slots": list(slots),
+        "num_slots": view.batch_size,
+        "ids": [name for name, _, _ in samples],
+        "captions": [caption for _, caption, _ in samples],
+    }
+    stacked = {name: np.stack([arrays[name] for _, _, arrays in samples]) for name in samples[0][2]}
+    return {"note": json.dumps(note), "tensors": save(stacked)}
+
+
+def _load(
+    row: dict[str, int], document: Mapping[str, Any], data: Mapping[str, str], worker: int, num_workers: int
+) -> Iterator[dict[str, Any]]:
+    """What a Ray task does."""
+    recipe = read_recipe(document)
+    for step in range(row["first"], row["last"]):
+        yield load_batch(recipe, data, step, worker, num_workers)
+
+
+def _finished(recipe: AnyRecipe, view: View, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Cropped, and degraded where the recipe trains on that."""
+    if "frames" not in arrays:
+        return arrays
+    frames = _cropped(arrays["frames"], view, seed)
+    if not (isinstance(recipe, StageTwoRecipe) and recipe.pixel_degradation and not recipe.starts_from_noise):
+        return {"frames": frames}
+    import torch
+
+    from fv_ray.degradations.pixel import degrade_clip
+    from fv_ray.degradations.recipes import flashvideo
+
+    clean_CFHW = torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
+    degraded = degrade_clip(clean_CFHW, flashvideo(), torch.Generator("cpu").manual_seed(seed))
+    return {"frames": frames, "degraded_frames": degraded.permute(1, 2, 3, 0).half().contiguous().numpy()}
+
+
+def _cropped(frames_FHWC: np.ndarray, view: View, seed: int) -> np.ndarray:
+    height, width = view.shown_size
+    draws = Draws("crop", seed)
+    top = draws.choose(range(view.height - height + 1))
+    left = draws.choose(range(view.width - width + 1))
+    return np.ascontiguousarray(frames_FHWC[:, top : top + height, left : left + width])
