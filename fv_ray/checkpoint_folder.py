@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ _MODEL_CLASSES: Mapping[str, type[Any]] = {
     VAE: AutoencoderKLCogVideoX,
     TEXT_ENCODER_FOLDER: T5EncoderModel,
 }
+_CONFIG_FIELDS = {
+    STAGE_ONE_TRANSFORMER: ("text_embed_dim", "in_channels", "out_channels"),
+    STAGE_TWO_TRANSFORMER: ("text_embed_dim", "in_channels", "out_channels"),
+    VAE: ("latent_channels", "scaling_factor"),
+    TEXT_ENCODER_FOLDER: ("d_model", "vocab_size"),
+}
 _CONFIG_FILE = "config.json"
 _PART_FILES = ("*.safetensors", "*.safetensors.index.json", _CONFIG_FILE)
 
@@ -53,8 +59,8 @@ def replace_parts(
     both stages.
 
     Args:
-        base: A checkpoint folder. What is taken from it is linked where the filesystem can, so neither folder's files
-            may be changed in place.
+        base: A checkpoint folder. What is taken from it is linked where the filesystem allows, not copied, so neither
+            folder's files may be changed in place.
         output: A folder that does not exist yet or is empty.
         parts: Folders that `save_pretrained` wrote, by the name of the part: vae, stage_one_transformer,
             stage_two_transformer, text_encoder (which keeps the tokenizer of `base`).
@@ -75,15 +81,21 @@ def replace_parts(
     folders = {part: Path(parts.get(part, base / part)) for part in _MODEL_CLASSES if part in components}
     configs = {part: _read_config(part, folder) for part, folder in folders.items()}
     check_agreement(configs)
-    if TEXT_ENCODER_FOLDER in parts:
+    if TEXT_ENCODER_FOLDER in configs:
         _check_vocabulary(configs[TEXT_ENCODER_FOLDER], base / TOKENIZER_FOLDER)
     changes: dict[str, Any] = {"name": name, "presets": presets, "default_preset": default_preset}
     if VAE in parts:
-        changes |= dict.fromkeys(("stage_one_scaling_factor", "stage_two_scaling_factor"), _scale(configs[VAE], parts))
+        changes |= dict.fromkeys(
+            ("stage_one_scaling_factor", "stage_two_scaling_factor"), configs[VAE]["scaling_factor"]
+        )
     info = _changed(info, {field: value for field, value in changes.items() if value is not None})
     with new_directory(output) as folder, storage_errors(output, SafetensorError):
         for part, source in folders.items():
-            _place(part, source, folder / part, dtype)
+            if dtype is None:
+                _copy(source, folder / part, shutil.copyfile if part in parts else _link_or_copy)
+            else:
+                _cast(part, source, folder / part, dtype)
+            _forget_origin(folder / part / _CONFIG_FILE)
         if TOKENIZER_FOLDER in components:
             shutil.copytree(base / TOKENIZER_FOLDER, folder / TOKENIZER_FOLDER, copy_function=_link_or_copy)
         return seal(folder, info, components)
@@ -158,19 +170,22 @@ def _check_names(parts: Mapping[str, Path], components: Mapping[str, object], ba
 def _read_config(part: str, folder: Path) -> dict[str, Any]:
     """A part's configuration, once its class and the headers of its weights have been looked at."""
     advice = f"give a folder that a {part}'s save_pretrained wrote"
-    wanted = _MODEL_CLASSES[part].__name__
     try:
         config: dict[str, Any] = json.loads((folder / _CONFIG_FILE).read_text("utf-8"))
+        lacking = [field for field in _CONFIG_FIELDS[part] if field not in config]
         found = config.get("_class_name") or "".join(config.get("architectures") or [])
         paths = sorted(folder.glob("*.safetensors"))
-        if found != wanted or not paths:
-            held = f"a {found}" if paths else "no safetensors"
-            raise CheckpointError(f"{folder} holds {held}; the {part} is a {wanted} in safetensors; {advice}")
         for path in paths:
             with safe_open(path, framework="pt"):
-                pass  # which reads the header and compares the file's length with it
+                pass  # it has read the header and compared the file's length with it
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise CheckpointError(f"the {part} in {folder} cannot be read ({error}); {advice}") from error
+    wanted = _MODEL_CLASSES[part].__name__
+    if found != wanted or not paths:
+        held = f"a {found or 'model without a name'}" if paths else "no safetensors"
+        raise CheckpointError(f"{folder} holds {held}; the {part} is a {wanted} in safetensors; {advice}")
+    if lacking:
+        raise CheckpointError(f"{folder / _CONFIG_FILE} lacks {lacking[0]}; a {part} must say it; {advice}")
     return config
 
 
@@ -181,15 +196,6 @@ def _check_vocabulary(config: Mapping[str, Any], tokenizer: Path) -> None:
             f"the text encoder knows {config['vocab_size']} tokens and the tokenizer {num_tokens}; it must know all of "
             "them; give the text encoder that belongs to this tokenizer"
         )
-
-
-def _scale(config: Mapping[str, Any], parts: Mapping[str, Path]) -> object:
-    if "scaling_factor" not in config:
-        raise CheckpointError(
-            f"{parts[VAE] / _CONFIG_FILE} has no scaling_factor; a new autoencoder must say what scales its latents; "
-            "write one over their standard deviation there"
-        )
-    return config["scaling_factor"]
 
 
 def _changed(info: CheckpointInfo, changes: Mapping[str, Any]) -> CheckpointInfo:
@@ -203,28 +209,25 @@ def _changed(info: CheckpointInfo, changes: Mapping[str, Any]) -> CheckpointInfo
     return changed
 
 
-def _place(part: str, source: Path, target: Path, dtype: torch.dtype | None) -> None:
-    if dtype is not None:
-        model: Any = (
-            load_t5(source, dtype)
-            if part == TEXT_ENCODER_FOLDER
-            else load_part(_MODEL_CLASSES[part], source, dtype=dtype)
-        )
-        model.save_pretrained(target, max_shard_size=MAX_SHARD_SIZE)
-    else:
-        target.mkdir()
-        for pattern in _PART_FILES:
-            for path in source.glob(pattern):
-                _link_or_copy(path, target / path.name)
-    _forget_origin(target / _CONFIG_FILE)
+def _copy(source: Path, target: Path, copy: Callable[[Path, Path], object]) -> None:
+    target.mkdir()
+    for pattern in _PART_FILES:
+        for path in source.glob(pattern):
+            copy(path, target / path.name)
 
 
 def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    """The same file under another name, or its copy on a filesystem or of an owner that does not allow it."""
+    """The same file under another name, or its copy where the filesystem or the file's owner does not allow that."""
     try:
-        os.link(source, target)
+        os.link(os.path.realpath(source), target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _cast(part: str, source: Path, target: Path, dtype: torch.dtype) -> None:
+    is_t5 = part == TEXT_ENCODER_FOLDER
+    model: Any = load_t5(source, dtype) if is_t5 else load_part(_MODEL_CLASSES[part], source, dtype=dtype)
+    model.save_pretrained(target, max_shard_size=MAX_SHARD_SIZE)
 
 
 def _forget_origin(path: Path) -> None:

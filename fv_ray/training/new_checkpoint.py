@@ -158,6 +158,7 @@ def _parts(sizes: Architecture, num_words: int) -> dict[str, Any]:
         d_ff=2 * sizes.text_embed_dim,
         num_layers=sizes.text_layers,
         num_heads=sizes.text_heads,
+        feed_forward_proj="gated-gelu",  # T5 1.1, the released model's
         pad_token_id=0,
         eos_token_id=1,
     )

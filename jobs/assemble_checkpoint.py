@@ -1,0 +1,60 @@
+"""A checkpoint folder and newly trained parts to the checkpoint folder that has them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fv_ray.errors import FvRayError, InputError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def assemble_checkpoint(
+    base: Annotated[Path, typer.Option(help="The checkpoint folder that the other parts are taken from.")],
+    output: Annotated[Path, typer.Option(help="A new folder.")],
+    part: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: vae, stage_one_transformer, ...; repeatable.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the checkpoint calls itself. Default: as the base.")] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"] | None, typer.Option(help="Of all weights. Default: each as it is.")
+    ] = None,
+) -> None:
+    """Write a checkpoint that is another one but for some parts."""
+    import torch
+
+    from fv_ray.checkpoint_folder import replace_parts
+    from fv_ray.description import describe
+
+    replace_parts(base, output, _parts(part or []), name=name, dtype=getattr(torch, dtype) if dtype else None)
+    typer.echo(describe(output))
+
+
+def _parts(options: list[str]) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for option in options:
+        part, is_split, folder = option.partition("=")
+        if not (part and is_split and folder):
+            raise InputError(f"--part is {option!r}; it must be NAME=FOLDER; give a part's name and its folder")
+        if part in parts:
+            raise InputError(f"--part {part} is given twice; each part comes from one folder; leave one out")
+        parts[part] = Path(folder)
+    return parts
+
+
+def main() -> None:
+    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except (FvRayError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
