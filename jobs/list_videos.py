@@ -3,20 +3,15 @@
 Reads names and captions, never a video.
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import fsspec
-import pyarrow.parquet as pq
 
-from fv_ray.errors import InputError, StorageError
+from fv_ray.errors import InputError
+from jobs.read_table import TABLE_SUFFIXES, read_table
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mov", ".mkv")
-TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 FOLDER_TABLE = "captions.csv"
 
 
@@ -81,10 +76,7 @@ def _in_folder(fs: fsspec.AbstractFileSystem, root: str, path_column: str, capti
 
 
 def _in_table(fs: fsspec.AbstractFileSystem, table: str, path_column: str, caption_column: str) -> list[VideoFile]:
-    try:
-        columns, rows = _read(fs.cat_file(table), PurePosixPath(table).suffix)
-    except (OSError, ValueError, csv.Error) as error:
-        raise StorageError(f"{table} cannot be read as a table ({error}); write it again as UTF-8") from error
+    columns, rows = read_table(fs, table)
     for option, column in (("--path-column", path_column), ("--caption-column", caption_column)):
         if column not in columns:
             raise InputError(
@@ -97,21 +89,6 @@ def _in_table(fs: fsspec.AbstractFileSystem, table: str, path_column: str, capti
         url = path if "://" in path else fs.unstrip_protocol(path if path.startswith("/") else f"{folder}/{path}")
         files.append(VideoFile(path, url, caption))
     return files
-
-
-def _read(data: bytes, suffix: str) -> tuple[list[str], Iterable[Mapping[str, object]]]:
-    """A table's columns and rows."""
-    if suffix == ".parquet":
-        table = pq.read_table(io.BytesIO(data))
-        return table.column_names, table.to_pylist()
-    text = data.decode("utf-8-sig")
-    if suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        return list(reader.fieldnames or ()), list(reader)
-    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is no JSON object")
-    return list(dict.fromkeys(key for row in rows for key in row)), rows
 
 
 def _marked(files: list[VideoFile]) -> list[VideoFile]:

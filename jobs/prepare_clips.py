@@ -14,8 +14,6 @@ import csv
 import hashlib
 import io
 import json
-import logging
-import os
 import sys
 import time
 import uuid
@@ -25,20 +23,17 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import fsspec
-import ray
 import ray.data
 import typer
-from ray.exceptions import RayError
 
 from fv_ray.errors import FvRayError, StorageError
 from fv_ray.storage import storage_errors
 from fv_ray.training.clips import ClipRecipe
+from jobs.connect_ray import connected
 from jobs.list_videos import VideoFile, list_videos
 from jobs.write_shard import Block, write_shard, write_whole
 
 REJECT_COLUMNS = ("path", "start_s", "code", "reason")
-NO_PROGRESS_TIMEOUT_S = 24 * 3600
-"""Ray Data gives up after half an hour without a finished block, which films may take."""
 DEFAULT = ClipRecipe()
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -144,13 +139,8 @@ def _names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
 
 def _run(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int | None) -> None:
     """Write the shards of all blocks, on the cluster that RAY_ADDRESS names or on one of our own."""
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        address = os.environ.get("RAY_ADDRESS", "local")
-        ray.init(address, log_to_driver=False, **({"include_dashboard": False} if address == "local" else {}))
     start_s, num_clips = time.monotonic(), 0
-    try:
+    with connected():
         for num_done, record in enumerate(_records(blocks, recipe, output, num_workers), 1):
             num_clips += record["num_clips"]
             took_s = time.monotonic() - start_s
@@ -159,19 +149,10 @@ def _run(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int 
                 f"block {record['block']}: {record['num_clips']} clips, {record['num_rejects']} rejected; {num_done} "
                 f"of {len(blocks)} blocks, {num_clips / took_s:.1f} clips/s, {left_s:.0f} s left"
             )
-    except RayError as error:
-        raise _cause(error) from error
-    finally:
-        if is_ours:
-            ray.shutdown()
 
 
 def _records(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int | None) -> Iterator[dict[str, Any]]:
     """What came of each block, as they finish. Clips go from the worker to the disk, never through Ray's store."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     items = [{"block": json.dumps(asdict(block))} for block in blocks]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
         _write,
@@ -188,18 +169,6 @@ def _write(row: dict[str, str], recipe: dict[str, Any], output: str) -> dict[str
     files = tuple(VideoFile(**file) for file in block["files"])
     record = write_shard(Block(block["number"], files, block["run"]), ClipRecipe(**recipe), output)
     return {"block": record["block"], "num_clips": record["num_clips"], "num_rejects": len(record["rejects"])}
-
-
-def _cause(error: BaseException) -> Exception:
-    """Our own error inside Ray's, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        inner = getattr(seen, "cause", None) or seen.__cause__
-        for found in (seen, inner):
-            if isinstance(found, FvRayError):
-                return StorageError(str(found).strip().splitlines()[-1])
-        seen = inner if inner is not seen else None
-    return StorageError(f"Ray gave up ({str(error).strip().splitlines()[-1]}); run the same command again to go on")
 
 
 def _finish(fs: fsspec.AbstractFileSystem, root: str, num_blocks: int) -> None:

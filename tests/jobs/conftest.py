@@ -1,11 +1,16 @@
-"""One small Ray of our own for all tests that need one."""
+"""One small Ray of our own for all tests that need one, and a checkpoint that is evaluated in seconds."""
 
+import copy
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from fv_ray.checkpoint import INDEX_FILE
 
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 
@@ -28,3 +33,17 @@ def ray_local() -> Iterator[None]:
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint, whose default preset makes the smallest clips that the judge reads."""
+    folder = tmp_path_factory.mktemp("small") / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    index = json.loads((folder / INDEX_FILE).read_text())
+    preset = copy.deepcopy(index["fv_ray"]["presets"]["paper"])
+    preset["stage_one"] |= {"num_inference_steps": 2, "num_frames": 5, "height": 32, "width": 32}
+    preset["stage_two"] |= {"num_inference_steps": 2, "height": 64, "width": 64, "guidance_scale": 2.0}
+    index["fv_ray"] |= {"default_preset": "small", "presets": {"small": preset}}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    return folder

@@ -1,0 +1,95 @@
+"""A job's connection to Ray, and what Ray says when a worker fails, in our own words."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+from ray.exceptions import RayError
+
+from fv_ray.errors import FvRayError, StorageError
+
+NO_PROGRESS_TIMEOUT_S = 24 * 3600
+"""Ray Data gives up after half an hour without a finished block, which films may take."""
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Work on the cluster that RAY_ADDRESS names or on one of our own, unless there is a connection already.
+
+    Raises:
+        StorageError: Ray gave up, or a worker raised one of our own errors.
+    """
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = os.environ.get("RAY_ADDRESS", "local")
+        ray.init(address, log_to_driver=False, **({"include_dashboard": False} if address == "local" else {}))
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    try:
+        yield
+    except RayError as error:
+        raise _cause(error) from error
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def map_rows(
+    worker: Callable[..., object],
+    arguments: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    batch_size: int,
+    num_workers: int | None,
+    is_on_gpu: bool = False,
+    tell: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Every row that actors of the class `worker` make of `rows`; in no order, so a row says what it is of.
+
+    Args:
+        worker: a class; made once an actor with `arguments`, then called with batches.
+        arguments: of its construction.
+        rows: of strings or bytes, so that Arrow has nothing to guess.
+        batch_size: rows a call.
+        num_workers: actors. None: one for each CPU of the cluster, or GPU.
+        is_on_gpu: each actor has a GPU of its own.
+        tell: is told how far it is.
+
+    Raises:
+        StorageError: Ray gave up, or a worker raised one of our own errors.
+    """
+    found: list[dict[str, Any]] = []
+    with connected():
+        there = ray.cluster_resources().get("GPU" if is_on_gpu else "CPU", 1)
+        num_blocks = -(-len(rows) // batch_size)
+        dataset = ray.data.from_items(list(rows), override_num_blocks=num_blocks).map_batches(
+            worker,
+            fn_constructor_kwargs=dict(arguments),
+            batch_size=batch_size,
+            num_cpus=1,
+            num_gpus=1 if is_on_gpu else None,
+            compute=ray.data.ActorPoolStrategy(size=min(num_workers or max(int(there), 1), num_blocks)),
+        )
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            found += batch.to_pylist()
+            tell(f"{len(found)} of {len(rows)}")
+    return found
+
+
+def _cause(error: BaseException) -> Exception:
+    """Our own error inside Ray's, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        inner = getattr(seen, "cause", None) or seen.__cause__
+        for found in (seen, inner):
+            if isinstance(found, FvRayError):
+                return StorageError(str(found).strip().splitlines()[-1])
+        seen = inner if inner is not seen else None
+    return StorageError(f"Ray gave up ({str(error).strip().splitlines()[-1]}); run the same command again")
