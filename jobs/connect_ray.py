@@ -17,8 +17,12 @@ NO_PROGRESS_TIMEOUT_S = 24 * 3600
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Iterator[None]:
     """Work on the cluster that RAY_ADDRESS names or on one of our own, unless there is a connection already.
+
+    Args:
+        num_cpus: of a cluster of our own, at least; tasks may share a CPU. None takes what the machine has.
+        shows_bars: what workers write is shown here, and so their bars.
 
     Raises:
         StorageError: Ray gave up, or a worker raised one of our own errors.
@@ -27,7 +31,10 @@ def connected() -> Iterator[None]:
     if is_ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = os.environ.get("RAY_ADDRESS", "local")
-        ray.init(address, log_to_driver=False, **({"include_dashboard": False} if address == "local" else {}))
+        own: dict[str, Any] = {"include_dashboard": False}
+        if num_cpus is not None:
+            own["num_cpus"] = max(num_cpus, os.cpu_count() or 1)
+        ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S

@@ -26,12 +26,13 @@ import fsspec
 import ray.data
 import typer
 
-from fv_ray.errors import FvRayError, StorageError
+from fv_ray.errors import FvRayError
 from fv_ray.storage import storage_errors
 from fv_ray.training.clips import ClipRecipe
 from jobs.connect_ray import connected
 from jobs.list_videos import VideoFile, list_videos
-from jobs.write_shard import Block, write_shard, write_whole
+from jobs.run_folder import begin_folder, names_in, write_whole
+from jobs.write_shard import Block, write_shard
 
 REJECT_COLUMNS = ("path", "start_s", "code", "reason")
 DEFAULT = ClipRecipe()
@@ -62,7 +63,7 @@ def prepare_clips(
     files = list_videos(source, path_column, caption_column)[:limit]
     fs, root = fsspec.core.url_to_fs(output)
     num_blocks = -(-len(files) // files_per_shard)
-    _begin(fs, root, {**asdict(recipe), "files_per_shard": files_per_shard, **_identity(files)})
+    begin_folder(fs, root, {**asdict(recipe), "files_per_shard": files_per_shard, **_identity(files)})
     done = _done(fs, root)
     run = uuid.uuid4().hex
     blocks = [
@@ -98,43 +99,10 @@ def _identity(files: list[VideoFile]) -> dict[str, Any]:
     return {"num_files": len(files), "paths_and_captions": hashlib.sha256(told.encode()).hexdigest()[:16]}
 
 
-def _begin(fs: fsspec.AbstractFileSystem, root: str, wanted: dict[str, Any]) -> None:
-    """Make the folder, or see that the same was begun in it."""
-    note = f"{root}/recipe.json"
-    with storage_errors(root):
-        fs.makedirs(f"{root}/clips", exist_ok=True)
-        fs.makedirs(f"{root}/blocks", exist_ok=True)
-        names = _names(fs, root)
-        is_used = any(fs.find(f"{root}/{folder}") for folder in ("clips", "blocks"))
-    if "recipe.json" in names:
-        try:
-            begun: dict[str, Any] = json.loads(fs.cat_file(note))
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{note} cannot be read as JSON ({error}); remove the folder and begin again") from error
-        changed = [key for key in {**wanted, **begun} if begun.get(key) != wanted.get(key)]
-        if changed:
-            told = ", ".join(f"{key} {begun.get(key)!r} there and {wanted.get(key)!r} here" for key in changed)
-            raise StorageError(f"{root} holds other clips: {told}; give the same values and files or a new folder")
-    elif is_used or not names <= {"clips", "blocks"}:
-        raise StorageError(f"{root} holds files that are no clips begun here; give a new folder or remove it first")
-    else:
-        with storage_errors(root):
-            write_whole(fs, note, (json.dumps(wanted, indent=2) + "\n").encode())
-
-
 def _done(fs: fsspec.AbstractFileSystem, root: str) -> set[int]:
     """The numbers of the blocks whose record is there."""
-    names = _names(fs, f"{root}/blocks")
+    names = names_in(fs, f"{root}/blocks")
     return {int(name.removesuffix(".json")) for name in names if name.endswith(".json") and not name.startswith(".")}
-
-
-def _names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
-    """Of what is in a folder; object stores have none until a file is in it."""
-    fs.invalidate_cache()
-    try:
-        return {path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)} - {""}
-    except FileNotFoundError:
-        return set()
 
 
 def _run(blocks: list[Block], recipe: ClipRecipe, output: str, num_workers: int | None) -> None:
@@ -176,7 +144,7 @@ def _finish(fs: fsspec.AbstractFileSystem, root: str, num_blocks: int) -> None:
     with storage_errors(root):
         records = [json.loads(fs.cat_file(f"{root}/blocks/{number:06d}.json")) for number in range(num_blocks)]
         for folder in (f"{root}/clips", f"{root}/blocks"):
-            for name in _names(fs, folder):
+            for name in names_in(fs, folder):
                 if name.startswith("."):
                     fs.rm_file(f"{folder}/{name}")  # a killed worker's
     rejects = [reject for record in records for reject in record["rejects"]]

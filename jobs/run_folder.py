@@ -1,4 +1,4 @@
-"""A job's output folder: what was asked for is written first, so that the same command goes on and another is refused."""
+"""A job's output folder: what was asked for is written first; the same command goes on, another is refused."""
 
 import json
 import uuid
@@ -27,7 +27,7 @@ def begin_folder(fs: fsspec.AbstractFileSystem, root: str, wanted: Mapping[str, 
     note = f"{root}/{RECIPE_FILE}"
     with storage_errors(root):
         fs.makedirs(root, exist_ok=True)
-        is_used = bool(names_in(fs, root))
+        is_used = any(not name.startswith(".") for name in names_in(fs, root))  # a killed run's hidden file is none
         if not fs.exists(note):
             if is_used:
                 raise StorageError(f"{root} holds files that were not begun here; give a new folder or remove it first")

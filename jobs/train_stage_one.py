@@ -1,6 +1,6 @@
 """Trains stage one of a checkpoint on captioned clips, by Ray Train."""
 
-from jobs.start_training import run_cli, training_app
+from jobs.training.start import run_cli, training_app
 
 app = training_app("stage_one")
 

@@ -25,6 +25,7 @@ from fv_ray.storage import storage_errors
 from fv_ray.training.clips import DECODE_ERRORS, Clip, ClipRecipe, decode_clips
 from fv_ray.video_io import encode_mp4
 from jobs.list_videos import VideoFile
+from jobs.run_folder import write_whole
 
 SCHEMA = pa.schema(
     [
@@ -39,8 +40,8 @@ SCHEMA = pa.schema(
         pa.field("mp4", pa.binary(), nullable=False),
     ]
 )
-ROW_GROUP_BYTES = 32 * 2**20
-"""Of mp4, about: what a writer holds, and a reader reads at once."""
+ROW_GROUP_BYTES = 2**20
+"""Of mp4, about: what a reader reads for one clip of it, in whatever order it takes them."""
 MAX_CRASHES = 2
 """Of one file, before it is passed over."""
 
@@ -100,14 +101,6 @@ def write_shard(block: Block, recipe: ClipRecipe, output: str) -> dict[str, Any]
 def clip_id(path: str, start_s: float) -> str:
     """The same for the same place of the same file, however it is cut after that."""
     return hashlib.sha256(f"{path}@{start_s:.6f}".encode()).hexdigest()[:24]
-
-
-def write_whole(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    folder, _, name = path.rpartition("/")
-    staged = f"{folder}/.{name}.{uuid.uuid4().hex}"
-    fs.pipe_file(staged, data)
-    fs.mv(staged, path)
 
 
 def _crashes(fs: fsspec.AbstractFileSystem, begun: str, run: str) -> dict[str, int]:

@@ -141,16 +141,16 @@ def test_a_worker_that_was_killed_is_repeated(source: Path, whole: Path, tmp_pat
 
 def test_other_values_and_other_files_are_refused_with_the_difference(source: Path, whole: Path) -> None:
     before = state(whole)
-    with pytest.raises(StorageError, match=r"fps 8 there and 4 here; give the same"):
+    with pytest.raises(StorageError, match=r"fps is 8 there and 4 here; give the same"):
         prepare_clips(str(source), str(whole), **OPTIONS, fps=4)
-    with pytest.raises(StorageError, match=r"num_files 28 there and 3 here, paths_and_captions '"):
+    with pytest.raises(StorageError, match=r"num_files is 28 there and 3 here; paths_and_captions is '"):
         prepare_clips(str(source), str(whole), **OPTIONS, limit=3)
     assert state(whole) == before
 
 
 def test_a_folder_of_something_else_is_refused(source: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(StorageError, match="no clips begun here"):
+    with pytest.raises(StorageError, match="were not begun here"):
         prepare_clips(str(source), str(tmp_path), **OPTIONS)
 
 

@@ -24,10 +24,10 @@ from fv_ray.training.recipe import AnyRecipe, StageOneRecipe, VAERecipe
 from fv_ray.training.stage_one_part import StageOnePart
 from fv_ray.training.stage_two_part import StageTwoPart
 from fv_ray.training.vae_part import VAEPart
-from jobs.run_record import RunRecord
-from jobs.training_recipes import read_recipe
-from jobs.training_state import TrainingState, learning_rate
-from jobs.training_stream import stream_batches
+from jobs.training.recipes import read_recipe
+from jobs.training.record import RunRecord
+from jobs.training.state import TrainingState, learning_rate
+from jobs.training.stream import stream_batches
 
 PROGRESS_FILE = "step.txt"
 """In a checkpoint: how many steps are done."""
@@ -46,7 +46,7 @@ class Diverged:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Ray Train's function: see `jobs.start_training` for what `config` holds."""
+    """Ray Train's function: see `jobs.training.start` for what `config` holds."""
     recipe = read_recipe(config["recipe"])
     context = ray.train.get_context()
     rank, num_workers = context.get_world_rank(), context.get_world_size()

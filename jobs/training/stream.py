@@ -17,8 +17,8 @@ from safetensors.torch import load
 from fv_ray.training.batch import Batch
 from fv_ray.training.procedural.draws import Draws, stable_hash
 from fv_ray.training.recipe import AnyRecipe, StageTwoRecipe, View
-from jobs.training_data import open_source
-from jobs.training_recipes import read_recipe
+from jobs.training.data import open_source
+from jobs.training.recipes import read_recipe
 
 BYTES_PER_TASK = 8 * 2**20
 MAX_STEPS_PER_TASK = 32

@@ -12,30 +12,26 @@ A run that was stopped goes on from its last checkpoint when the same command is
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import fsspec
 import pyarrow.fs
-import ray
 import ray.train
 import typer
-from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import FvRayError, InputError, NumericalError, StorageError
-from fv_ray.storage import storage_errors
 from fv_ray.training.recipe import AnyRecipe
-from jobs.run_record import FAILURE_FILE
-from jobs.training_data import open_source
-from jobs.training_loop import train_worker
-from jobs.training_recipes import RECIPES, find_recipe
-from jobs.write_shard import write_whole
+from jobs.connect_ray import connected
+from jobs.run_folder import begin_folder
+from jobs.training.data import open_source
+from jobs.training.loop import train_worker
+from jobs.training.recipes import RECIPES, find_recipe
+from jobs.training.record import FAILURE_FILE
 
 CHECKPOINTS_FOLDER = "checkpoints"
-RECIPE_FILE = "recipe.json"
 
 
 def start_training(
@@ -75,7 +71,9 @@ def start_training(
         "data": dict(data),
         "checkpoint": CheckpointInfo.read(checkpoint).digest,
     }
-    _begin(fs, root, note)
+    begin_folder(fs, root, note)
+    if fs.exists(f"{root}/{FAILURE_FILE}"):
+        fs.rm_file(f"{root}/{FAILURE_FILE}")
     config = {
         "recipe": note["recipe"],
         "data": dict(data),
@@ -96,8 +94,11 @@ def start_training(
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=num_to_keep),
         ),
     )
-    with _cluster(num_workers * (1 + num_loaders)):
-        result = trainer.fit()
+    with connected(num_workers * (1 + num_loaders), shows_bars=True):
+        try:
+            result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise StorageError(f"the run gave up ({error}); give the same command again to go on") from error
     if fs.exists(f"{root}/{FAILURE_FILE}"):
         raise NumericalError(_told(json.loads(fs.cat_file(f"{root}/{FAILURE_FILE}")), output))
     return f"{result.checkpoint.path}/parts"
@@ -145,60 +146,12 @@ def _check(recipe: AnyRecipe, checkpoint: str, data: Mapping[str, str], num_work
         open_source(data[view.source], view).sample(0, recipe.seed)
 
 
-def _begin(fs: fsspec.AbstractFileSystem, root: str, wanted: dict[str, Any]) -> None:
-    """Make the folder, or see that the same run was begun in it."""
-    path = f"{root}/{RECIPE_FILE}"
-    with storage_errors(root):
-        fs.makedirs(root, exist_ok=True)
-        fs.invalidate_cache()
-        is_used = bool(fs.ls(root, detail=False))
-    if not fs.exists(path):
-        if is_used:
-            raise StorageError(f"{root} holds files that are no run; give a new folder or remove it first")
-        with storage_errors(root):
-            write_whole(fs, path, (json.dumps(wanted, indent=2) + "\n").encode())
-        return
-    begun = json.loads(fs.cat_file(path))
-    changed = sorted(_differences(begun, json.loads(json.dumps(wanted))))
-    if changed:
-        raise StorageError(f"{root} holds another run: {'; '.join(changed)}; give the same values or a new folder")
-    if fs.exists(f"{root}/{FAILURE_FILE}"):
-        with storage_errors(root):
-            fs.rm_file(f"{root}/{FAILURE_FILE}")
-
-
-def _differences(begun: Any, wanted: Any, name: str = "") -> list[str]:  # noqa: ANN401
-    """Each value that differs, by its name."""
-    if not (isinstance(begun, dict) and isinstance(wanted, dict)):
-        return [] if begun == wanted else [f"{name} {begun!r} there and {wanted!r} here"]
-    told = []
-    for key in {**wanted, **begun}:
-        told += _differences(begun.get(key), wanted.get(key), f"{name}.{key}" if name else key)
-    return told
-
-
 def _told(failure: Mapping[str, Any], output: str) -> str:
     return (
         f"step {failure['step']} gave a loss of {failure['loss']} with a gradient norm of {failure['grad_norm']} on "
         f"{', '.join(failure['ids'])}; the last checkpoint in {output}/{CHECKPOINTS_FOLDER} is good: begin a new run "
         "with a lower learning_rate or max_grad_norm, or without those samples"
     )
-
-
-@contextmanager
-def _cluster(num_cpus: int) -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names, or one of our own with CPUs for every worker and loader."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = os.environ.get("RAY_ADDRESS", "local")
-    own = {"include_dashboard": False, "num_cpus": max(num_cpus, os.cpu_count() or 1)} if address == "local" else {}
-    ray.init(address, **own)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def training_app(part: str) -> typer.Typer:
@@ -240,7 +193,4 @@ def run_cli(app: Callable[[], Any]) -> None:
         app()
     except (FvRayError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    except RayError as error:
-        typer.echo(f"error: the run gave up ({error}); give the same command again to go on", err=True)
         sys.exit(1)

@@ -9,7 +9,7 @@ import fsspec
 from torch.utils.tensorboard import SummaryWriter
 
 from fv_ray.storage import storage_errors
-from jobs.write_shard import write_whole
+from jobs.run_folder import write_whole
 
 METRICS_FILE = "metrics.jsonl"
 FAILURE_FILE = "failure.json"

@@ -1,0 +1,1 @@
+"""Training on Ray Train: what the training jobs share."""
