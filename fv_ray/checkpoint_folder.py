@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -241,9 +241,18 @@ def _forget_origin(path: Path) -> None:
 def _digest(folder: Path, info: CheckpointInfo) -> str:
     """SHA-256 of all that decides numbers: weights, tokenizer, configurations, scaling factors and the text window."""
     numbers = info.model_dump(include={"stage_one_scaling_factor", "stage_two_scaling_factor", "max_prompt_tokens"})
-    told = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
     tokenizer = folder / TOKENIZER_FOLDER
     paths = {*folder.rglob("*.safetensors"), *folder.rglob("config.json"), *tokenizer.rglob("*")}
+    return _digest_of(folder, paths, json.dumps(numbers, sort_keys=True).encode())
+
+
+def part_digest(folder: Path) -> str:
+    """SHA-256 of a part's weights and configuration, whatever checkpoint it lies in."""
+    return _digest_of(folder, {*folder.rglob("*.safetensors"), *folder.rglob("config.json")}, b"")
+
+
+def _digest_of(folder: Path, paths: Collection[Path], beginning: bytes) -> str:
+    told = hashlib.sha256(beginning)
     for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
         told.update(f"{_content_digest(path)}  {path.relative_to(folder).as_posix()}\n".encode())
     return f"sha256:{told.hexdigest()}"

@@ -29,6 +29,11 @@ PROCEDURAL = "procedural"
 class Source(Protocol):
     """A data set."""
 
+    @property
+    def num_samples(self) -> int | None:
+        """How many there are before they come again in another order; None without end."""
+        ...
+
     def sample(self, position: int, seed: int) -> tuple[str, str, dict[str, np.ndarray]]:
         """The sample that stands at `position`, from 0 without end: its id, its caption, its arrays."""
         ...
@@ -57,6 +62,10 @@ class _Procedural:
         self._split: Split = "held_out" if split == "held_out" else "train"
         self._preview_height = min(int(preview_height or PREVIEW_HEIGHT), view.height)
         self._view = view
+
+    @property
+    def num_samples(self) -> None:
+        return None
 
     def sample(self, position: int, seed: int) -> tuple[str, str, dict[str, np.ndarray]]:
         view = self._view
@@ -89,6 +98,10 @@ class _Shards:
                 self._num_rows += file.metadata.row_group(group).num_rows
         if not self._num_rows:
             raise InputError(f"{url} holds no rows; prepare clips that pass its filters")
+
+    @property
+    def num_samples(self) -> int:
+        return self._num_rows
 
     def sample(self, position: int, seed: int) -> tuple[str, str, dict[str, np.ndarray]]:
         epoch, place = divmod(position, self._num_rows)

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import fsspec
@@ -22,11 +23,13 @@ import typer
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint_folder import part_digest
 from fv_ray.errors import FvRayError, InputError, NumericalError, StorageError
+from fv_ray.models.loading import VAE
 from fv_ray.training.recipe import AnyRecipe
 from jobs.connect_ray import connected
-from jobs.run_folder import begin_folder
-from jobs.training.data import open_source
+from jobs.run_folder import RECIPE_FILE, begin_folder
+from jobs.training.data import PROCEDURAL, open_source
 from jobs.training.loop import train_worker
 from jobs.training.recipes import RECIPES, find_recipe
 from jobs.training.record import FAILURE_FILE
@@ -144,6 +147,23 @@ def _check(recipe: AnyRecipe, checkpoint: str, data: Mapping[str, str], num_work
                 "that divide it: change one of them"
             )
         open_source(data[view.source], view).sample(0, recipe.seed)
+    for url in set(data.values()):
+        _check_encoder(url, Path(checkpoint))
+
+
+def _check_encoder(url: str, checkpoint: Path) -> None:
+    """Latents belong to the autoencoder that made them."""
+    if url.partition(":")[0] == PROCEDURAL:
+        return
+    fs, root = fsspec.core.url_to_fs(url)
+    if not fs.exists(f"{root}/{RECIPE_FILE}"):
+        return
+    made_by = json.loads(fs.cat_file(f"{root}/{RECIPE_FILE}")).get("vae")
+    if made_by is not None and made_by != part_digest(checkpoint / VAE):
+        raise InputError(
+            f"the latents in {url} were made by the autoencoder {made_by}, and {checkpoint} has "
+            f"{part_digest(checkpoint / VAE)}; encode the clips with this checkpoint"
+        )
 
 
 def _told(failure: Mapping[str, Any], output: str) -> str:
