@@ -34,6 +34,8 @@ NUM_VAE_BLOCKS = 4
 PATCH_SIZE = 2
 MODULATION_SHARE = 0.3
 """Of the usual draw, for the weights with which latents scale the decoder's norms."""
+INITIAL_LOGVAR = -6.0
+"""Of the latents: a standard deviation of 0.05."""
 UNMEASURED_SCALING_FACTOR = 1.0
 """Of an autoencoder that is not trained: one over the standard deviation of its latents is measured after that."""
 
@@ -179,12 +181,17 @@ def _begin_at_zero(transformer: StageOneTransformer3DModel) -> StageOneTransform
 
 
 def _begin_unmodulated(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
-    """Let the decoder's norms begin near plain group norms; as diffusers draws them they bring all close to nothing."""
+    """Let the decoder's norms begin near plain group norms, and the latents with little noise.
+
+    As diffusers draws them, the norms bring all close to nothing and the noise drowns what the encoder says: hundreds
+    of steps go by until that is unlearned.
+    """
     for norm in vae.decoder.modules():
         if isinstance(norm, CogVideoXSpatialNorm3D):
             norm.conv_y.conv.weight.data.mul_(MODULATION_SHARE)
             nn.init.ones_(norm.conv_y.conv.bias)
             nn.init.zeros_(norm.conv_b.conv.bias)
+    nn.init.constant_(vae.encoder.conv_out.conv.bias[LATENT_CHANNELS:], INITIAL_LOGVAR)
     return vae
 
 

@@ -65,6 +65,8 @@ class Recipe(Value):
     """The learning rate rises linearly."""
     decay_steps: Index = 0
     """The last so many steps lower the learning rate linearly to a hundredth; 0 keeps it constant."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """[paper] AdamW. Muon takes the matrices and leaves the rest to AdamW: for small models from nothing."""
     betas: tuple[Share, Share] = (0.9, 0.95)
     weight_decay: Weight = 1e-4
     max_grad_norm: Positive = 0.1
@@ -92,6 +94,8 @@ class Recipe(Value):
                 f"warmup_steps {self.warmup_steps} and decay_steps {self.decay_steps} are more than num_steps "
                 f"{self.num_steps}; allowed are sums up to it"
             )
+        if self.optimizer == "muon" and self.strategy == "fsdp":
+            raise ValueError("optimizer is muon and strategy fsdp; allowed is muon with ddp: it needs whole matrices")
         if self.sample_every % self.checkpoint_every:
             raise ValueError(
                 f"sample_every is {self.sample_every}; allowed are multiples of checkpoint_every "
@@ -107,8 +111,8 @@ class VAERecipe(Recipe):
     kl_weight: Weight = 1e-4
     gradient_weight: Weight = 1.0
     """Of the differences between neighbouring pixels, which keep edges and textures sharp."""
-    squared_weight: Weight = 1.0
-    """Of the squared error, beside the absolute one's 1."""
+    squared_weight: Weight = 25.0
+    """Of the squared error, beside the absolute one's 1: it finds colours and shapes of what is small first."""
 
     @model_validator(mode="after")
     def _is_trained_whole(self) -> Self:

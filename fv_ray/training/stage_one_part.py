@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import CheckpointError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, load_stage_one_transformer
+from fv_ray.models.transformer import StageOneTransformer3DModel
 from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TextEncoder, encode_prompts, load_text_encoder
 from fv_ray.training.batch import Batch
 from fv_ray.training.draws import SampleDraws
@@ -36,9 +37,7 @@ class StageOnePart:
         self._text_encoder = load_text_encoder(checkpoint, info.max_prompt_tokens, device=device, dtype=torch.float32)
         transformer = load_stage_one_transformer(checkpoint)
         if recipe.lora_rank:
-            transformer.add_adapter(
-                LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_rank, target_modules=LORA_TARGETS)
-            )
+            add_lora(transformer, recipe.lora_rank)
         else:
             transformer.requires_grad_(True)
         transformer.train()
@@ -85,6 +84,11 @@ class StageOnePart:
         if self.module.text_encoder is not None and self._text_encoder is not None:
             return self._text_encoder.tokens(batch.captions).to(device)
         return text_embeddings(batch, self._text_encoder).to(device)
+
+
+def add_lora(transformer: StageOneTransformer3DModel, rank: int) -> None:
+    """Put new LoRA layers beside the attention's projections; only they are trained."""
+    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS))
 
 
 def text_embeddings(batch: Batch, text_encoder: TextEncoder | None) -> Tensor:

@@ -16,29 +16,26 @@ from fv_ray.training.recipe import AnyRecipe, StageOneRecipe, StageTwoRecipe, VA
 
 
 def vae_small() -> VAERecipe:
-    """[ours] Crops of the high resolution, and whole clips of both: norms see other statistics in a crop."""
+    """[ours] Mostly single pictures, of which a step shows many more; crops, and whole clips of both sizes."""
+    high = {"source": "high", "height": 128, "width": 192}
+    crop = {**high, "crop_height": 64, "crop_width": 64}
+    low = {"source": "low", "height": 32, "width": 48}
     return VAERecipe(
         name="small",
         num_steps=5000,
         views=(
-            View(
-                source="high",
-                weight=0.55,
-                batch_size=4,
-                num_frames=9,
-                height=128,
-                width=192,
-                crop_height=64,
-                crop_width=64,
-            ),
-            View(source="high", weight=0.2, batch_size=2, num_frames=9, height=128, width=192),
-            View(source="low", weight=0.25, batch_size=16, num_frames=9, height=32, width=48),
+            View(weight=0.35, batch_size=16, num_frames=1, **crop),
+            View(weight=0.15, batch_size=40, num_frames=1, **low),
+            View(weight=0.25, batch_size=2, num_frames=9, **crop),
+            View(weight=0.1, batch_size=1, num_frames=9, **high),
+            View(weight=0.15, batch_size=8, num_frames=9, **low),
         ),
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         warmup_steps=50,
         decay_steps=2500,
+        optimizer="muon",
         max_grad_norm=1.0,
-        ema_decay=0.99,
+        ema_decay=0.995,
         checkpoint_every=250,
     )
 

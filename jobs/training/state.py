@@ -3,7 +3,7 @@
 Saved by torch's distributed checkpoint, each worker its share, so that another number of workers can go on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fv_ray.training.part import TrainedPart
 from fv_ray.training.recipe import AnyRecipe
+from jobs.training.matrix_muon import MatrixMuon
 
 STATE_FOLDER = "state"
 
@@ -35,8 +36,13 @@ class TrainingState:
             _recompute(part)
         self.module = _wrapped(part, recipe, device)
         self.trained = {name: each for name, each in part.module.named_parameters() if each.requires_grad}
+        matrices = _matrices(part.module, self.trained) if recipe.optimizer == "muon" else {}
+        self.muon = MatrixMuon(matrices, recipe.learning_rate, recipe.weight_decay) if matrices else None
         self.optimizer = torch.optim.AdamW(
-            self.trained.values(), lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay
+            [each for name, each in self.trained.items() if name not in matrices],
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
         )
         self._average = {name: each.detach().clone() for name, each in self.trained.items()} if recipe.ema_decay else {}
 
@@ -51,13 +57,15 @@ class TrainingState:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self._recipe, step)
             self.optimizer.step()
+            if self.muon is not None:
+                self.muon.step(learning_rate(self._recipe, step))
             if self._average:
                 averages, values = _local(self._average.values()), _local(self.trained.values())
                 # Early on, the average of what there is: the first steps are not to be remembered for long.
                 decay = min(self._recipe.ema_decay, (1 + step) / (10 + step))
                 with torch.no_grad():
                     torch._foreach_lerp_(averages, values, 1 - decay)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         return total
 
     def save(self, folder: Path) -> None:
@@ -71,8 +79,9 @@ class TrainingState:
         set_state_dict(
             self.module, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
         )
-        for name, average in self._average.items():
-            average.copy_(state["average"][name])
+        for kept, read in ((self._average, state["average"]), (self._momenta(), state["momenta"])):
+            for name, tensor in kept.items():
+                tensor.copy_(read[name])
 
     def weights(self) -> dict[str, Tensor]:
         """The part's whole weights, averaged where the recipe says so, on the CPU; on every worker at once."""
@@ -81,7 +90,10 @@ class TrainingState:
 
     def _state(self) -> dict[str, Any]:
         model, optimizer = get_state_dict(self.module, self.optimizer)
-        return {"model": model, "optimizer": optimizer, "average": dict(self._average)}
+        return {"model": model, "optimizer": optimizer, "average": dict(self._average), "momenta": self._momenta()}
+
+    def _momenta(self) -> dict[str, Tensor]:
+        return {} if self.muon is None else dict(self.muon.momenta)
 
 
 def learning_rate(recipe: AnyRecipe, step: int) -> float:
@@ -93,6 +105,12 @@ def learning_rate(recipe: AnyRecipe, step: int) -> float:
     if left <= recipe.decay_steps:
         return rate * max(0.01, left / recipe.decay_steps)
     return rate
+
+
+def _matrices(module: nn.Module, trained: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """What Muon takes: not vectors, and not tables of embeddings, whose rows are vectors of their own."""
+    tables = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
+    return {name: each for name, each in trained.items() if each.ndim > 1 and id(each) not in tables}
 
 
 def _wrapped(part: TrainedPart, recipe: AnyRecipe, device: torch.device) -> nn.Module:
