@@ -40,7 +40,8 @@ def test_one_command_writes_the_page_and_its_plots(small_checkpoint: Path, tmp_p
     assert len(plots) == 6
     for plot in plots:
         path = page.parent / plot
-        assert Image.open(path).width > 300
+        with Image.open(path) as picture:
+            assert picture.width > 300
         assert path.stat().st_size < 150_000
     assert "nan" not in text
     assert sorted(path.name for path in page.parent.iterdir()) == ["images", "results.md"]
