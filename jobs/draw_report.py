@@ -47,7 +47,7 @@ def draw_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], setting: 
         axes.set_xlabel(setting)
         axes.set_ylabel(unit)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="lower right")  # the best place is searched for, slowly
     figure.savefig(path, dpi=DPI)
 
 

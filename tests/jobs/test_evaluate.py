@@ -40,7 +40,8 @@ def test_three_prompts_of_the_world_and_two_of_a_table(small_checkpoint: Path, t
     page = (output / "report.md").read_text()
     assert info.digest in page
     assert "| texture | 0.0 % (0/3) | 0.0 % (0/3) |" in page
-    assert Image.open(output / "sheet.png").width == 6 * 64
+    with Image.open(output / "sheet.png") as sheet:
+        assert sheet.width == 6 * 64
 
     (tmp_path / "prompts.csv").write_text("prompt\na fox\na hare\n")
     output = tmp_path / "table"

@@ -13,6 +13,7 @@ from jobs.report_results import main, report_results
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
 
+@pytest.mark.timeout(900)  # a prompt is refined 25 times
 def test_one_command_writes_the_page_and_its_plots(small_checkpoint: Path, tmp_path: Path) -> None:
     page = tmp_path / "docs" / "results.md"
     report_results(
@@ -22,7 +23,6 @@ def test_one_command_writes_the_page_and_its_plots(small_checkpoint: Path, tmp_p
         num_sweep_prompts=1,
         num_cost_videos=1,
         ablation=[f"no degradation={small_checkpoint}"],
-        from_noise_checkpoint=str(small_checkpoint),
         num_workers=1,
     )
     text = page.read_text()
@@ -40,7 +40,8 @@ def test_one_command_writes_the_page_and_its_plots(small_checkpoint: Path, tmp_p
     assert len(plots) == 6
     for plot in plots:
         path = page.parent / plot
-        assert Image.open(path).width > 300
+        with Image.open(path) as picture:
+            assert picture.width > 300
         assert path.stat().st_size < 150_000
     assert "nan" not in text
     assert sorted(path.name for path in page.parent.iterdir()) == ["images", "results.md"]
