@@ -26,10 +26,10 @@ from fv_ray.cli_options import Dtype, NoiseLevel, RefineGuidance, RefineSize, Re
 from fv_ray.errors import FvRayError
 from fv_ray.storage import new_directory, require_new
 from fv_ray.training.procedural.scene import Split
-from jobs.choose_prompts import Prompt, table_prompts, world_prompts
-from jobs.draw_report import draw_shares, draw_sheet
-from jobs.make_clips import Clips, Making, WorkerDevice, check, make_clips
-from jobs.score_clips import FIGURES, KINDS, Score, Share, means, shares, table_row
+from jobs.evaluation.choose_prompts import Prompt, table_prompts, world_prompts
+from jobs.evaluation.draw_report import draw_shares, draw_sheet
+from jobs.evaluation.make_clips import Clips, Making, WorkerDevice, check, make_clips
+from jobs.evaluation.score_clips import FIGURES, KINDS, Score, Share, means, shares, table_row
 
 NUM_PROMPTS = 200
 

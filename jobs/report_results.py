@@ -22,14 +22,14 @@ from fv_ray.cli_options import Dtype
 from fv_ray.errors import FvRayError, InputError
 from fv_ray.stage_one import StageOne
 from fv_ray.storage import storage_errors
-from jobs import measure_cost
-from jobs.choose_prompts import Prompt, world_prompts
 from jobs.connect_ray import connected
 from jobs.evaluate import command
-from jobs.make_clips import Making, WorkerDevice, check, make_clips
-from jobs.score_clips import Score
-from jobs.sweep_stages import STUDIES, Record, sweep
-from jobs.write_results import Results, write_results
+from jobs.evaluation import measure_cost
+from jobs.evaluation.choose_prompts import Prompt, world_prompts
+from jobs.evaluation.make_clips import Making, WorkerDevice, check, make_clips
+from jobs.evaluation.score_clips import Score
+from jobs.evaluation.sweep_stages import STUDIES, Record, sweep
+from jobs.evaluation.write_results import Results, write_results
 
 IMAGES = "images"
 

@@ -36,4 +36,4 @@ class MatrixMuon:
             matrix.grad = None if gradient is None else gradient.flatten(1)
         for group in self._muon.param_groups:
             group["lr"] = learning_rate
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]  # torch says nothing of its types

@@ -12,7 +12,7 @@ from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import StorageError
 from fv_ray.training.procedural.scene import ATTRIBUTES
 from jobs.evaluate import evaluate, main
-from jobs.score_clips import FIGURES
+from jobs.evaluation.score_clips import FIGURES
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 

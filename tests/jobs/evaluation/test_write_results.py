@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.choose_prompts import world_prompts
-from jobs.score_clips import FIGURES, KINDS, Score
-from jobs.sweep_stages import Record
-from jobs.write_results import Results, write_results
+from jobs.evaluation.choose_prompts import world_prompts
+from jobs.evaluation.score_clips import FIGURES, KINDS, Score
+from jobs.evaluation.sweep_stages import Record
+from jobs.evaluation.write_results import Results, write_results
 
 
 def scores(num_wrong_colours: int = 0) -> list[Score]:

@@ -8,9 +8,9 @@ import torch
 
 from fv_ray import metrics, pixels, vae
 from fv_ray.text_to_video import TextToVideo
-from jobs.choose_prompts import Prompt, true_clips, world_prompts
-from jobs.make_clips import Making
-from jobs.sweep_stages import (
+from jobs.evaluation.choose_prompts import Prompt, true_clips, world_prompts
+from jobs.evaluation.make_clips import Making
+from jobs.evaluation.sweep_stages import (
     EVALUATIONS,
     NUM_STRAIGHTNESS_EVALUATIONS,
     STAGE_ONE_GUIDANCE,

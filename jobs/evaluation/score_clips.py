@@ -12,7 +12,7 @@ import numpy as np
 from fv_ray import metrics
 from fv_ray.training.procedural.judge import Verdict, judge
 from fv_ray.training.procedural.scene import ATTRIBUTES
-from jobs.choose_prompts import Prompt
+from jobs.evaluation.choose_prompts import Prompt
 
 KINDS = ("preview", "video")
 FIGURES = {

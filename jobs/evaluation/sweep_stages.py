@@ -16,10 +16,10 @@ from fv_ray import metrics, pixels, vae
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.training.procedural.judge import judge
 from fv_ray.types import Preview, VideoRequest
-from jobs.choose_prompts import Prompt, true_clips
 from jobs.connect_ray import map_rows
-from jobs.make_clips import Making
-from jobs.measure_straightness import turning_angles
+from jobs.evaluation.choose_prompts import Prompt, true_clips
+from jobs.evaluation.make_clips import Making
+from jobs.evaluation.measure_straightness import turning_angles
 
 EVALUATIONS = (1, 2, 3, 4, 5, 8)
 STAGE_ONE_GUIDANCE = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)

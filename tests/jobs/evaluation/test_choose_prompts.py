@@ -7,7 +7,7 @@ import pytest
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import InputError
 from fv_ray.training.procedural.scene import draw_scene, split_of
-from jobs.choose_prompts import Prompt, check_sizes, table_prompts, true_clips, world_prompts
+from jobs.evaluation.choose_prompts import Prompt, check_sizes, table_prompts, true_clips, world_prompts
 
 
 def test_world_prompts_expect_what_their_scenes_show() -> None:

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.types import Progress, VideoRequest
-from jobs.measure_cost import (
+from jobs.evaluation.measure_cost import (
     CpuSeconds,
     single_stage_flops,
     single_stage_seconds,

@@ -16,9 +16,9 @@ from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, encode_prompts
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.types import VideoRequest
-from jobs.choose_prompts import Prompt, check_sizes
 from jobs.connect_ray import map_rows
-from jobs.score_clips import Score, score
+from jobs.evaluation.choose_prompts import Prompt, check_sizes
+from jobs.evaluation.score_clips import Score, score
 
 WorkerDevice = Annotated[Literal["cpu", "cuda"], typer.Option(help="Of every worker; with cuda each has a GPU.")]
 MAX_TILE_HEIGHT = 128  # pixels of a picture on the contact sheet

@@ -10,7 +10,7 @@ from torch import Tensor
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.types import VideoRequest
-from jobs.measure_straightness import turning_angles
+from jobs.evaluation.measure_straightness import turning_angles
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])

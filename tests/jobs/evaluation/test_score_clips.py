@@ -7,8 +7,8 @@ import pytest
 
 from fv_ray.training.procedural.render import render_clip
 from fv_ray.training.procedural.scene import ATTRIBUTES, draw_scene
-from jobs.choose_prompts import Prompt, world_prompts
-from jobs.score_clips import FIGURES, KINDS, Score, Share, means, score, shares, table_row
+from jobs.evaluation.choose_prompts import Prompt, world_prompts
+from jobs.evaluation.score_clips import FIGURES, KINDS, Score, Share, means, score, shares, table_row
 
 NUM_PROMPTS = 12
 

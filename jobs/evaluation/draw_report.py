@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from jobs.make_clips import Clips
-from jobs.score_clips import Share
+from jobs.evaluation.make_clips import Clips
+from jobs.evaluation.score_clips import Share
 
 DPI = 80  # a plot is some 30 KB
 LINE_HEIGHT = 16  # pixels of a line of text on the contact sheet

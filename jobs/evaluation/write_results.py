@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fv_ray.training.procedural.scene import ATTRIBUTES
-from jobs.draw_report import Curve, draw_curves, draw_shares
-from jobs.score_clips import FIGURES, KINDS, Score, means, share, shares
-from jobs.sweep_stages import NUM_STRAIGHTNESS_EVALUATIONS, Record, curves
+from jobs.evaluation.draw_report import Curve, draw_curves, draw_shares
+from jobs.evaluation.score_clips import FIGURES, KINDS, Score, means, share, shares
+from jobs.evaluation.sweep_stages import NUM_STRAIGHTNESS_EVALUATIONS, Record, curves
 
 ASKED_PERCENT = {"colour": 95.0, "motion": 95.0, "background": 95.0, "shape": 90.0, "texture": 90.0}
 """By attribute, of final videos."""

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from fv_ray.errors import CheckpointError, InputError
-from jobs.choose_prompts import Prompt, world_prompts
-from jobs.make_clips import ClipMaker, Making, check, picture
-from jobs.score_clips import Score, score
+from jobs.evaluation.choose_prompts import Prompt, world_prompts
+from jobs.evaluation.make_clips import ClipMaker, Making, check, picture
+from jobs.evaluation.score_clips import Score, score
 
 pytestmark = pytest.mark.filterwarnings("ignore::fv_ray.errors.PromptTooLong")  # the tiny encoder reads 16 tokens
 
