@@ -1,12 +1,15 @@
 """A checkpoint folder and newly trained parts to the checkpoint folder that has them."""
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 
+from fv_ray.checkpoint import CheckpointInfo, Preset, explain
 from fv_ray.errors import FvRayError, InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -20,6 +23,9 @@ def assemble_checkpoint(
         list[str] | None, typer.Option(help="NAME=FOLDER: vae, stage_one_transformer, ...; repeatable.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What the checkpoint calls itself. Default: as the base.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="STAGE.FIELD=VALUE of the default preset; repeatable.")
+    ] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None, typer.Option(help="Of all weights. Default: each as it is.")
     ] = None,
@@ -30,7 +36,14 @@ def assemble_checkpoint(
     from fv_ray.checkpoint_folder import replace_parts
     from fv_ray.description import describe
 
-    replace_parts(base, output, _parts(part or []), name=name, dtype=getattr(torch, dtype) if dtype else None)
+    replace_parts(
+        base,
+        output,
+        _parts(part or []),
+        name=name,
+        presets=_presets(CheckpointInfo.read(base), change or []),
+        dtype=getattr(torch, dtype) if dtype else None,
+    )
     typer.echo(describe(output))
 
 
@@ -44,6 +57,32 @@ def _parts(options: list[str]) -> dict[str, Path]:
             raise InputError(f"--part {part} is given twice; each part comes from one folder; leave one out")
         parts[part] = Path(folder)
     return parts
+
+
+def _presets(info: CheckpointInfo, options: list[str]) -> dict[str, Preset] | None:
+    """The checkpoint's presets with changes in the default one; None without changes."""
+    if not options:
+        return None
+    preset = info.presets[info.default_preset].model_dump()
+    for option in options:
+        field, is_split, value = option.partition("=")
+        stage, has_field, name = field.partition(".")
+        if not (is_split and has_field) or name not in preset.get(stage, {}):
+            allowed = ", ".join(f"{stage}.{name}" for stage, fields in preset.items() for name in fields)
+            raise InputError(f"--set is {option!r}; allowed are {allowed}, each with =VALUE: give one of these")
+        preset[stage][name] = _value(value)
+    try:
+        return {**info.presets, info.default_preset: Preset.model_validate(preset)}
+    except ValidationError as error:
+        raise InputError(f"the preset cannot be changed so: {explain(error)}") from error
+
+
+def _value(text: str) -> object:
+    """A number, or the words themselves."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def main() -> None:

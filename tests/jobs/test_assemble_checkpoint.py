@@ -21,7 +21,8 @@ def test_parts_name_and_dtype_arrive(
 ) -> None:
     output = tmp_path / "out"
     parts = [f"--part={part}={checkpoint / part}" for part in ("vae", "stage_one_transformer")]
-    arguments = ["--base", checkpoint, "--output", output, *parts, "--name", "mine", "--dtype", "bfloat16"]
+    changes = ["--set=stage_two.noise_level=0", "--set=stage_one.prompt_prefix=slow,"]
+    arguments = ["--base", checkpoint, "--output", output, *parts, "--name", "mine", "--dtype", "bfloat16", *changes]
     assert run(monkeypatch, *arguments) == 0
     told = capsys.readouterr().out
     assert told.startswith("mine")
@@ -29,6 +30,9 @@ def test_parts_name_and_dtype_arrive(
     info = CheckpointInfo.read(output)
     assert info.digest in told
     assert info.stage_one_scaling_factor == 1.15258426  # the autoencoder's own
+    preset = info.presets[info.default_preset]
+    assert (preset.stage_two.noise_level, preset.stage_one.prompt_prefix) == (0, "slow,")
+    assert info.presets["paper"] == CheckpointInfo.read(checkpoint).presets["paper"]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +43,8 @@ def test_parts_name_and_dtype_arrive(
         (["--part", "vae=x", "--part", "vae=y"], "error: --part vae is given twice"),
         (["--part", "unet=x"], "error: there is no part 'unet'"),
         (["--part", "vae=nowhere"], "error: the vae in nowhere cannot be read"),
+        (["--set", "stage_two.noise=1"], "error: --set is 'stage_two.noise=1'; allowed are stage_one.num_infer"),
+        (["--set", "stage_two.noise_level=1000"], "error: the preset cannot be changed so: stage_two.noise_level is 1"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
