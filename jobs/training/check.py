@@ -38,7 +38,7 @@ def check_run(recipe: AnyRecipe, checkpoint: Path, data: Mapping[str, str], num_
             )
         _check_arrays(arrays, recipe, checkpoint, data[view.source])
     for url in set(data.values()):
-        _check_encoder(url, checkpoint)
+        _check_encoders(url, recipe, checkpoint)
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray], recipe: AnyRecipe, checkpoint: Path, url: str) -> None:
@@ -61,16 +61,21 @@ def _check_arrays(arrays: Mapping[str, np.ndarray], recipe: AnyRecipe, checkpoin
         )
 
 
-def _check_encoder(url: str, checkpoint: Path) -> None:
-    """Latents belong to the autoencoder that made them."""
+def _check_encoders(url: str, recipe: AnyRecipe, checkpoint: Path) -> None:
+    """Latents belong to the autoencoder that made them, embeddings to the text encoder."""
     if url.partition(":")[0] == PROCEDURAL:
         return
     fs, root = fsspec.core.url_to_fs(url)
     if not fs.exists(f"{root}/{RECIPE_FILE}"):
         return
-    made_by = json.loads(fs.cat_file(f"{root}/{RECIPE_FILE}")).get("vae")
-    if made_by is not None and made_by != part_digest(checkpoint / VAE):
-        raise InputError(
-            f"the latents in {url} were made by the autoencoder {made_by}, and {checkpoint} has "
-            f"{part_digest(checkpoint / VAE)}; encode the clips with this checkpoint"
-        )
+    note = json.loads(fs.cat_file(f"{root}/{RECIPE_FILE}"))
+    uses_embeds = not (isinstance(recipe, StageOneRecipe) and recipe.trains_text_encoder)
+    for what, part in (("latents", VAE), ("embeddings", TEXT_ENCODER_FOLDER)):
+        made_by = note.get(part)
+        if made_by is None or (part == TEXT_ENCODER_FOLDER and not uses_embeds):
+            continue
+        if (own := part_digest(checkpoint / part)) != made_by:
+            raise InputError(
+                f"the {what} in {url} were made by the {part} {made_by}, and {checkpoint} has {own}; "
+                "encode the clips with this checkpoint"
+            )

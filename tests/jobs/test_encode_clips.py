@@ -19,8 +19,8 @@ from jobs import encode_clips as module
 from jobs.encode_clips import encode_clips
 from jobs.encode_shard import parse_degradations
 from jobs.training.data import open_source
-from jobs.training.record import read_metrics
 from jobs.training.recipes import find_recipe
+from jobs.training.record import read_metrics
 from jobs.training.start import start_training
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]

@@ -38,7 +38,14 @@ def test_a_batch_that_cannot_be_shared(fresh_checkpoint: Path) -> None:
 def test_latents_of_another_autoencoder(fresh_checkpoint: Path, tmp_path: Path) -> None:
     data = latents(tmp_path / "set")
     (tmp_path / "set" / "recipe.json").write_text(json.dumps({"vae": "sha256:other"}))
-    with pytest.raises(InputError, match="were made by the autoencoder sha256:other, and .*; encode the clips"):
+    with pytest.raises(InputError, match="the latents in .* were made by the vae sha256:other, and .*; encode the"):
+        check_run(TINY["stage_two"], fresh_checkpoint, data, 1)
+
+
+def test_embeddings_of_another_text_encoder(fresh_checkpoint: Path, tmp_path: Path) -> None:
+    data = latents(tmp_path / "set")
+    (tmp_path / "set" / "recipe.json").write_text(json.dumps({"text_encoder": "sha256:other"}))
+    with pytest.raises(InputError, match="the embeddings in .* were made by the text_encoder sha256:other, and"):
         check_run(TINY["stage_two"], fresh_checkpoint, data, 1)
 
 
