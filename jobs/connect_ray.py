@@ -32,6 +32,8 @@ def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Itera
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = os.environ.get("RAY_ADDRESS", "local")
         own: dict[str, Any] = {"include_dashboard": False}
+        if shows_bars:
+            own["runtime_env"] = {"worker_process_setup_hook": _hush}
         if num_cpus is not None:
             own["num_cpus"] = max(num_cpus, os.cpu_count() or 1)
         ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
@@ -90,13 +92,25 @@ def map_rows(
     return found
 
 
-def _cause(error: BaseException) -> Exception:
+def own_error(error: BaseException) -> FvRayError | None:
     """Our own error inside Ray's, if there is one."""
     seen: BaseException | None = error
     while seen is not None:
         inner = getattr(seen, "cause", None) or seen.__cause__
         for found in (seen, inner):
             if isinstance(found, FvRayError):
-                return StorageError(str(found).strip().splitlines()[-1])
+                return found
         seen = inner if inner is not seen else None
-    return StorageError(f"Ray gave up ({str(error).strip().splitlines()[-1]}); run the same command again")
+    return None
+
+
+def _cause(error: BaseException) -> Exception:
+    last_line = str(own_error(error) or error).strip().splitlines()[-1]
+    if own_error(error) is not None:
+        return StorageError(last_line)
+    return StorageError(f"Ray gave up ({last_line}); run the same command again")
+
+
+def _hush() -> None:
+    """In every process of a cluster of our own: its dashboard is off, and one logger asks it every second."""
+    logging.getLogger("ray.train.v2._internal.execution.controller.placement_group_cleaner").setLevel(logging.ERROR)

@@ -20,6 +20,7 @@ from fv_ray.checkpoint_folder import part_digest
 from fv_ray.errors import FvRayError, InputError
 from fv_ray.models.loading import VAE
 from fv_ray.storage import storage_errors
+from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from fv_ray.training.recipe import View
 from jobs.connect_ray import connected
 from jobs.encode_shard import Encoding, ShardEncoder, parse_degradations
@@ -58,6 +59,7 @@ def encode_clips(
         {
             **encoding.told(),
             "vae": part_digest(Path(checkpoint) / VAE),
+            "text_encoder": part_digest(Path(checkpoint) / TEXT_ENCODER_FOLDER) if prompt_embeds else None,
             "num_clips": number,
             "clips_per_shard": clips_per_shard,
         },

@@ -18,6 +18,7 @@ from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.text_to_video import TextToVideo
+from fv_ray.training.new_checkpoint import new_checkpoint
 from fv_ray.types import VideoRequest
 from tests.tiny import make_checkpoint
 
@@ -27,6 +28,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real checkpoint folder; read only."""
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     make_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights, from which training begins; read only."""
+    folder = tmp_path_factory.mktemp("fresh") / "checkpoint"
+    new_checkpoint(folder, "tiny", 0)
     return folder
 
 

@@ -24,6 +24,8 @@ from fv_ray.training.recipe import StageOneRecipe
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 """[released] The attention's projections."""
+LORA_FOLDER = "stage_one_lora"
+LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 class StageOnePart:
@@ -59,12 +61,12 @@ class StageOnePart:
         return prediction_loss(predicted, prediction.target_BFCHW), {}
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """See `TrainedPart`; LoRA layers as `stage_one_lora/pytorch_lora_weights.safetensors`."""
+        """See `TrainedPart`; LoRA layers as one file in a folder of their own."""
         if self._recipe.lora_rank:
             layers = get_peft_model_state_dict(
                 self.module.transformer, {name.removeprefix("transformer."): each for name, each in weights.items()}
             )
-            CogVideoXLoraLoaderMixin.save_lora_weights(folder / "stage_one_lora", layers)
+            CogVideoXLoraLoaderMixin.save_lora_weights(folder / LORA_FOLDER, layers, weight_name=LORA_FILE)
             return
         build_again(self.module.transformer, weights, "transformer.").save_pretrained(folder / STAGE_ONE_TRANSFORMER)
         if self.module.text_encoder is not None:

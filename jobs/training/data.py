@@ -85,7 +85,7 @@ class _Shards:
             paths = sorted(fs.glob(f"{root}/clips/*.parquet") or fs.glob(f"{root}/*.parquet"))
         if not paths:
             raise InputError(f"{url} holds no Parquet shards; give a folder that prepare_clips or encode_clips wrote")
-        self._files = [pq.ParquetFile(fs.open(path)) for path in paths]
+        self._files = [self._open(fs, path) for path in paths]
         self._names = paths
         self._first_rows: list[int] = []
         self._groups: list[tuple[int, int]] = []
@@ -137,13 +137,22 @@ class _Shards:
             arrays["prompt_embeds"] = np.frombuffer(row["prompt_embeds"], np.float16).reshape(row["embeds_shape"])
         return arrays
 
+    def _open(self, fs: fsspec.AbstractFileSystem, path: str) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(fs.open(path))
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{path} cannot be read as Parquet ({error}); give a folder that prepare_clips or encode_clips wrote"
+            ) from error
+
     def _check_columns(self, path: str, file: pq.ParquetFile) -> None:
         names = set(file.schema_arrow.names)
-        missing = {"clip_id", "caption", "num_frames", "height", "width"} - names
-        if missing or not names & {"mp4", "latents"}:
+        is_whole = names >= {"clip_id", "caption", "num_frames", "height", "width"}
+        if not is_whole or not ("mp4" in names or names >= {"latents", "latents_shape"}):
             raise InputError(
                 f"{path} has the columns {', '.join(sorted(names))}; training needs clip_id, caption, num_frames, "
-                "height, width, and mp4 or latents: give a folder that prepare_clips or encode_clips wrote"
+                "height, width, and mp4 or latents with latents_shape: give a folder that prepare_clips or "
+                "encode_clips wrote"
             )
 
 

@@ -233,7 +233,7 @@ def find_recipe(part: str, name: str, changes: Mapping[str, str] | None = None) 
     try:
         return type(recipe).model_validate({**recipe.model_dump(), **{k: _read(v) for k, v in (changes or {}).items()}})
     except ValidationError as error:
-        raise InputError(f"the recipe {name}: {explain(error)}") from error
+        raise InputError(f"the recipe {name}: {explain(error)}; give another value") from error
 
 
 def read_recipe(document: Mapping[str, Any]) -> AnyRecipe:

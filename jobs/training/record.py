@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict, is_dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import fsspec
@@ -57,12 +58,42 @@ class RunRecord:
         self._board.flush()
         self._flushed_s = time.monotonic()
 
-    def stop(self, failure: object) -> None:
-        """Write down why the run cannot go on."""
+    def close(self) -> None:
+        """Write what there is, for the last time."""
         self.flush()
-        note = asdict(failure) if is_dataclass(failure) and not isinstance(failure, type) else failure
-        with storage_errors(self._root):
-            write_whole(self._fs, f"{self._root}/{FAILURE_FILE}", json.dumps(note).encode())
+        self._board.close()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run cannot go on: what would only happen again."""
+
+    reason: str
+    is_numerical: bool
+    """A loss or a gradient was no number; else the data or the checkpoint is not what it must be."""
+
+
+def write_failure(url: str, failure: Failure) -> None:
+    """Write down why a run cannot go on."""
+    fs, root = fsspec.core.url_to_fs(url)
+    with storage_errors(root):
+        write_whole(fs, f"{root}/{FAILURE_FILE}", json.dumps(asdict(failure)).encode())
+
+
+def read_failure(url: str) -> Failure | None:
+    """Why a run cannot go on, if that is so."""
+    fs, root = fsspec.core.url_to_fs(url)
+    try:
+        return Failure(**json.loads(fs.cat_file(f"{root}/{FAILURE_FILE}")))
+    except FileNotFoundError:
+        return None
+
+
+def forget_failure(url: str) -> None:
+    """Let a run that stopped be tried again."""
+    fs, root = fsspec.core.url_to_fs(url)
+    with suppress(FileNotFoundError):
+        fs.rm_file(f"{root}/{FAILURE_FILE}")
 
 
 def read_metrics(url: str) -> list[dict[str, Any]]:

@@ -4,12 +4,12 @@
            metrics.jsonl            a line every so many steps
            tensorboard/
            checkpoints/step-.../    parts/ (from_pretrained folders) and state/ (to go on from)
-           failure.json             why it stopped, where a loss was no number
+           samples/step-....mp4     what a checkpoint makes, every `sample_every` steps
+           failure.json             why it stopped, where going on would only fail again
 
 A run that was stopped goes on from its last checkpoint when the same command is given again: same data, same draws.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,16 +23,15 @@ import typer
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.checkpoint_folder import part_digest
 from fv_ray.errors import FvRayError, InputError, NumericalError, StorageError
-from fv_ray.models.loading import VAE
 from fv_ray.training.recipe import AnyRecipe
 from jobs.connect_ray import connected
-from jobs.run_folder import RECIPE_FILE, begin_folder
-from jobs.training.data import PROCEDURAL, open_source
-from jobs.training.loop import train_worker
+from jobs.run_folder import begin_folder
+from jobs.training.check import check_run
+from jobs.training.data import PROCEDURAL
+from jobs.training.loop import PARTS_FOLDER, train_worker
 from jobs.training.recipes import RECIPES, find_recipe
-from jobs.training.record import FAILURE_FILE
+from jobs.training.record import forget_failure, read_failure
 
 CHECKPOINTS_FOLDER = "checkpoints"
 
@@ -67,23 +66,26 @@ def start_training(
         StorageError: the output holds another run, or cannot be written.
         NumericalError: a loss or a gradient was no number; the last checkpoint is kept.
     """
-    _check(recipe, checkpoint, data, num_workers)
-    fs, root = fsspec.core.url_to_fs(output)
+    data = {name: _absolute(url) for name, url in data.items()}
+    check_run(recipe, Path(checkpoint), data, num_workers)
+    run_url = _absolute(output)
+    fs, root = fsspec.core.url_to_fs(run_url)
     note = {
         "recipe": recipe.model_dump(mode="json"),
-        "data": dict(data),
+        "data": data,
         "checkpoint": CheckpointInfo.read(checkpoint).digest,
     }
     begin_folder(fs, root, note)
-    if fs.exists(f"{root}/{FAILURE_FILE}"):
-        fs.rm_file(f"{root}/{FAILURE_FILE}")
+    forget_failure(run_url)
     config = {
         "recipe": note["recipe"],
-        "data": dict(data),
+        "data": data,
         "checkpoint": os.path.abspath(checkpoint),
-        "run_url": output,
+        "run_url": run_url,
         "num_loaders": num_loaders,
     }
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it logs every line of the progress bar once more
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=config,
@@ -95,16 +97,24 @@ def start_training(
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)),
             failure_config=ray.train.FailureConfig(max_failures=max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=num_to_keep),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
     with connected(num_workers * (1 + num_loaders), shows_bars=True):
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
-            raise StorageError(f"the run gave up ({error}); give the same command again to go on") from error
-    if fs.exists(f"{root}/{FAILURE_FILE}"):
-        raise NumericalError(_told(json.loads(fs.cat_file(f"{root}/{FAILURE_FILE}")), output))
-    return f"{result.checkpoint.path}/parts"
+            _require_success(run_url)
+            last_line = str(error).strip().splitlines()[-1]
+            raise StorageError(f"the run gave up ({last_line}); give the same command again to go on") from error
+    _require_success(run_url)
+    return f"{result.checkpoint.path}/{PARTS_FOLDER}"
+
+
+def _require_success(run_url: str) -> None:
+    failure = read_failure(run_url)
+    if failure is not None:
+        raise NumericalError(failure.reason) if failure.is_numerical else InputError(failure.reason)
 
 
 def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
@@ -137,41 +147,12 @@ def parse_data(pairs: Sequence[str], recipe: AnyRecipe) -> dict[str, str]:
     return data
 
 
-def _check(recipe: AnyRecipe, checkpoint: str, data: Mapping[str, str], num_workers: int) -> None:
-    """Refuse at once what would fail in a worker."""
-    CheckpointInfo.read(checkpoint)
-    for view in recipe.views:
-        if view.batch_size % num_workers:
-            raise InputError(
-                f"batch_size is {view.batch_size} and there are {num_workers} workers; allowed are numbers of workers "
-                "that divide it: change one of them"
-            )
-        open_source(data[view.source], view).sample(0, recipe.seed)
-    for url in set(data.values()):
-        _check_encoder(url, Path(checkpoint))
-
-
-def _check_encoder(url: str, checkpoint: Path) -> None:
-    """Latents belong to the autoencoder that made them."""
+def _absolute(url: str) -> str:
+    """Workers have other working folders; a local path and its file:// URL are one place."""
     if url.partition(":")[0] == PROCEDURAL:
-        return
+        return url
     fs, root = fsspec.core.url_to_fs(url)
-    if not fs.exists(f"{root}/{RECIPE_FILE}"):
-        return
-    made_by = json.loads(fs.cat_file(f"{root}/{RECIPE_FILE}")).get("vae")
-    if made_by is not None and made_by != part_digest(checkpoint / VAE):
-        raise InputError(
-            f"the latents in {url} were made by the autoencoder {made_by}, and {checkpoint} has "
-            f"{part_digest(checkpoint / VAE)}; encode the clips with this checkpoint"
-        )
-
-
-def _told(failure: Mapping[str, Any], output: str) -> str:
-    return (
-        f"step {failure['step']} gave a loss of {failure['loss']} with a gradient norm of {failure['grad_norm']} on "
-        f"{', '.join(failure['ids'])}; the last checkpoint in {output}/{CHECKPOINTS_FOLDER} is good: begin a new run "
-        "with a lower learning_rate or max_grad_norm, or without those samples"
-    )
+    return root if "file" in fs.protocol else url
 
 
 def training_app(part: str) -> typer.Typer:

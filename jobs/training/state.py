@@ -34,6 +34,8 @@ class TrainingState:
         self._recipe = recipe
         if recipe.gradient_checkpointing:
             _recompute(part)
+        kept = set(part.module.state_dict())
+        self._measured = [each for name, each in part.module.named_buffers() if name in kept]
         self.module = _wrapped(part, recipe, device)
         self.trained = {name: each for name, each in part.module.named_parameters() if each.requires_grad}
         matrices = _matrices(part.module, self.trained) if recipe.optimizer == "muon" else {}
@@ -51,6 +53,7 @@ class TrainingState:
 
         A norm that is not finite updates nothing.
         """
+        self._share_measured()
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self._recipe.max_grad_norm)
         total = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
         if total < float("inf"):
@@ -85,8 +88,18 @@ class TrainingState:
 
     def weights(self) -> dict[str, Tensor]:
         """The part's whole weights, averaged where the recipe says so, on the CPU; on every worker at once."""
-        own = {**self._part.module.state_dict(), **self._average}
+        averages = {id(self.trained[name]): average for name, average in self._average.items()}
+        own: dict[str, Tensor] = self._part.module.state_dict()
+        for name, each in self._part.module.named_parameters(remove_duplicate=False):  # T5 has a weight of two names
+            own[name] = averages.get(id(each), own[name])
         return {name: _whole(tensor).detach().cpu().clone() for name, tensor in own.items()}
+
+    def _share_measured(self) -> None:
+        """What each worker measured of its own samples becomes what one worker measures of all."""
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            for each in self._measured:
+                dist.all_reduce(each)
+                each.div_(dist.get_world_size())
 
     def _state(self) -> dict[str, Any]:
         model, optimizer = get_state_dict(self.module, self.optimizer)
@@ -120,7 +133,9 @@ def _wrapped(part: TrainedPart, recipe: AnyRecipe, device: torch.device) -> nn.M
         return DistributedDataParallel(part.module, device_ids=[device] if device.type == "cuda" else None)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     half = recipe.precision == "bfloat16"
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+    policy = MixedPrecisionPolicy()
+    if half:  # inputs stay float32: bfloat16 would tell the noise level 676 for 675
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for block in part.blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(part.module, mesh=mesh, mp_policy=policy)

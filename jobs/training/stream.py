@@ -6,7 +6,7 @@ where a run was resumed.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ MAX_STEPS_PER_TASK = 32
 
 def stream_batches(
     recipe: AnyRecipe, data: Mapping[str, str], first_step: int, worker: int, num_workers: int, num_loaders: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """This worker's share of every step from `first_step` on.
 
     Args:
@@ -47,6 +47,8 @@ def stream_batches(
         {"first": first, "last": min(first + steps_per_task, recipe.num_steps)}
         for first in range(first_step, recipe.num_steps, steps_per_task)
     ]
+    if not items:
+        return
     told = {
         "document": recipe.model_dump(mode="json"),
         "data": dict(data),
@@ -57,15 +59,7 @@ def stream_batches(
         _load, fn_kwargs=told, num_cpus=1, compute=ray.data.TaskPoolStrategy(num_loaders)
     )
     for row in dataset.iter_rows():
-        note = json.loads(row["note"])
-        yield Batch(
-            step=note["step"],
-            slots=tuple(note["slots"]),
-            num_slots=note["num_slots"],
-            ids=tuple(note["ids"]),
-            captions=tuple(note["captions"]),
-            tensors=load(row["tensors"]),
-        )
+        yield to_batch(row)
 
 
 def choose_view(recipe: AnyRecipe, step: int) -> View:
@@ -77,10 +71,19 @@ def choose_view(recipe: AnyRecipe, step: int) -> View:
 
 def load_batch(recipe: AnyRecipe, data: Mapping[str, str], step: int, worker: int, num_workers: int) -> dict[str, Any]:
     """One worker's samples of one step, as strings and bytes, so that Arrow has nothing to guess."""
+    share = choose_view(recipe, step).batch_size // num_workers
+    return _load_slots(recipe, data, step, range(worker * share, (worker + 1) * share))
+
+
+def read_batch(recipe: AnyRecipe, data: Mapping[str, str], num_samples: int) -> Batch:
+    """The first samples of the first step, read here."""
+    num_samples = min(num_samples, choose_view(recipe, 0).batch_size)
+    return to_batch(_load_slots(recipe, data, 0, range(num_samples)))
+
+
+def _load_slots(recipe: AnyRecipe, data: Mapping[str, str], step: int, slots: range) -> dict[str, Any]:
     view = choose_view(recipe, step)
     source = open_source(data[view.source], view)
-    share = view.batch_size // num_workers
-    slots = range(worker * share, (worker + 1) * share)
     samples = []
     for slot in slots:
         name, caption, arrays = source.sample(step * view.batch_size + slot, recipe.seed)
@@ -95,6 +98,19 @@ def load_batch(recipe: AnyRecipe, data: Mapping[str, str], step: int, worker: in
     }
     stacked = {name: np.stack([arrays[name] for _, _, arrays in samples]) for name in samples[0][2]}
     return {"note": json.dumps(note), "tensors": save(stacked)}
+
+
+def to_batch(row: Mapping[str, Any]) -> Batch:
+    """What `load_batch` made, as training takes it."""
+    note = json.loads(row["note"])
+    return Batch(
+        step=note["step"],
+        slots=tuple(note["slots"]),
+        num_slots=note["num_slots"],
+        ids=tuple(note["ids"]),
+        captions=tuple(note["captions"]),
+        tensors=load(row["tensors"]),
+    )
 
 
 def _load(

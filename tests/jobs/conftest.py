@@ -23,7 +23,7 @@ def ray_local() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="fvr")  # short: a socket's path has at most 107 bytes
     ray.init(
         "local",
-        num_cpus=2,
+        num_cpus=4,  # two training workers and a loader for each
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
