@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-gpu format demo parity bench clean
+.PHONY: help setup check test test-gpu format demo parity bench model clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,38 @@ parity: $(READY) ## measure against the released implementation and rewrite docs
 
 bench: $(READY) ## time both stages at the tiny size
 	$(BIN)/python -m benchmarks.bench_stages --size tiny
+
+# The default model from nothing. Each line goes on where it was stopped.
+MODEL := build/model
+TRAIN := OMP_NUM_THREADS=1 HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/python -m
+
+model: $(MODEL)/default ## train the default model from nothing: hours on a CPU
+
+$(MODEL)/new: | $(READY)
+	$(TRAIN) jobs.new_checkpoint --size small --seed 0 --output $@
+
+$(MODEL)/with_vae: $(MODEL)/new
+	$(TRAIN) jobs.train_vae --checkpoint $< --data procedural --output $(MODEL)/vae
+	$(TRAIN) jobs.assemble_checkpoint --base $< --part vae=$(MODEL)/vae/parts/vae --output $@
+
+$(MODEL)/low/summary.json: $(MODEL)/with_vae
+	$(TRAIN) jobs.encode_clips --checkpoint $< --input procedural --num-clips 20000 --seed 1 \
+		--num-frames 9 --height 32 --width 48 --output $(@D)
+
+$(MODEL)/high/summary.json: $(MODEL)/with_vae
+	$(TRAIN) jobs.encode_clips --checkpoint $< --input procedural --num-clips 6000 --seed 2 \
+		--num-frames 9 --height 128 --width 192 --degradation flashvideo,preview --output $(@D)
+
+$(MODEL)/with_stage_one: $(MODEL)/with_vae $(MODEL)/low/summary.json
+	$(TRAIN) jobs.train_stage_one --checkpoint $< --data $(MODEL)/low --output $(MODEL)/stage_one
+	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ \
+		--part stage_one_transformer=$(MODEL)/stage_one/parts/stage_one_transformer \
+		--part text_encoder=$(MODEL)/stage_one/parts/text_encoder
+
+$(MODEL)/default: $(MODEL)/with_stage_one $(MODEL)/high/summary.json
+	$(TRAIN) jobs.train_stage_two --checkpoint $< --data $(MODEL)/high --output $(MODEL)/stage_two
+	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ --name default --dtype bfloat16 \
+		--part stage_two_transformer=$(MODEL)/stage_two/parts/stage_two_transformer
 
 clean: ## remove everything that make made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

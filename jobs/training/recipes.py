@@ -77,13 +77,15 @@ def stage_one_small() -> StageOneRecipe:
     """[ours] All weights and the text encoder, from nothing."""
     return StageOneRecipe(
         name="small",
-        num_steps=20_000,
+        num_steps=3000,
         views=(View(source="low", batch_size=64, num_frames=9, height=32, width=48),),
-        learning_rate=1e-3,
-        warmup_steps=200,
-        decay_steps=5000,
+        learning_rate=2e-3,
+        warmup_steps=100,
+        decay_steps=1500,
+        optimizer="muon",
         max_grad_norm=1.0,
-        ema_decay=0.999,
+        ema_decay=0.995,
+        checkpoint_every=250,
         trains_text_encoder=True,
     )
 
@@ -153,13 +155,15 @@ def stage_two_small() -> StageTwoRecipe:
     """[ours] Of latents that `encode_clips` made once; noise levels around the paper's for few frames (6.1)."""
     return StageTwoRecipe(
         name="small",
-        num_steps=12_000,
+        num_steps=4000,
         views=(View(source="high", batch_size=16, num_frames=9, height=128, width=192),),
-        learning_rate=1e-3,
-        warmup_steps=200,
-        decay_steps=4000,
+        learning_rate=2e-3,
+        warmup_steps=100,
+        decay_steps=2000,
+        optimizer="muon",
         max_grad_norm=1.0,
-        ema_decay=0.999,
+        ema_decay=0.995,
+        checkpoint_every=250,
         noise_levels=(400, 700),
     )
 

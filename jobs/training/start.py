@@ -4,6 +4,7 @@
            metrics.jsonl            a line every so many steps
            tensorboard/
            checkpoints/step-.../    parts/ (from_pretrained folders) and state/ (to go on from)
+           parts/                   those of the last step; written last
            samples/step-....mp4     what a checkpoint makes, every `sample_every` steps
            failure.json             why it stopped, where going on would only fail again
 
@@ -24,10 +25,12 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import FvRayError, InputError, NumericalError, StorageError
+from fv_ray.storage import storage_errors
 from fv_ray.training.recipe import AnyRecipe
 from jobs.connect_ray import connected
 from jobs.run_folder import begin_folder
 from jobs.training.check import check_run
+from jobs.training.cost import run_cost
 from jobs.training.data import PROCEDURAL
 from jobs.training.loop import PARTS_FOLDER, train_worker
 from jobs.training.recipes import RECIPES, find_recipe
@@ -48,7 +51,7 @@ def start_training(
     max_failures: int = 3,
     num_to_keep: int = 2,
 ) -> str:
-    """Train, and return the URL of the last checkpoint's parts.
+    """Train, and return the URL of the trained parts.
 
     Args:
         recipe: of the run.
@@ -108,7 +111,11 @@ def start_training(
             last_line = str(error).strip().splitlines()[-1]
             raise StorageError(f"the run gave up ({last_line}); give the same command again to go on") from error
     _require_success(run_url)
-    return f"{result.checkpoint.path}/{PARTS_FOLDER}"
+    parts = f"{root}/{PARTS_FOLDER}"
+    with storage_errors(parts):
+        if not fs.exists(parts):
+            fs.copy(f"{result.checkpoint.path}/{PARTS_FOLDER}/", f"{parts}/", recursive=True)
+    return parts
 
 
 def _require_success(run_url: str) -> None:
@@ -172,6 +179,7 @@ def training_app(part: str) -> typer.Typer:
         max_failures: Annotated[int, typer.Option(min=0, help="Of workers, before the run gives up.")] = 3,
     ) -> None:
         chosen = find_recipe(part, recipe, parse_pairs(change or (), "--set"))
+        typer.echo(run_cost(chosen, Path(checkpoint), num_workers).tell(num_workers, use_gpu=use_gpu), err=True)
         typer.echo(
             start_training(
                 chosen,
