@@ -4,12 +4,13 @@ Every function returns a distance by value, in whatever unit suits it: only thei
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
 
 from fv_ray.training.procedural.geometry import RADIUS, area, motion_path
-from fv_ray.training.procedural.palette import COLOUR_RGB, background_rows, texture_period
+from fv_ray.training.procedural.palette import COLOUR_RGB, background_rows, texture_tile
 from fv_ray.training.procedural.render import ShapePainter
 from fv_ray.training.procedural.scene import BACKGROUNDS, MOTIONS, PHASES, SHAPES, SIZES, TEXTURES, Shape
 from fv_ray.training.procedural.segmentation import CELL, Segmentation
@@ -92,24 +93,25 @@ def background_distances(rows: np.ndarray) -> dict[str, float]:
 def texture_distances(frames_FHWC: np.ndarray, found: Segmentation) -> dict[str, float]:
     """Difference of the strengths in which the object's inside swings with a period of 4 pixels, whatever the phase.
 
+    The half-period shifts after every 8 pixels are undone first, from whichever of the four places they begin at.
+
     A softened pattern, if no weaker than `FAINTEST`, is no further from its texture than a crisp one; plain is no swing
     at all.
     """
     height, width = found.mask.shape[1] * found.cell, found.mask.shape[2] * found.cell
     inside = _inside(found)
     luma = frames_FHWC[:, :height, :width] @ LUMA
-    y, x = np.mgrid[:height, :width]
-    swings = [np.exp(-2j * np.pi * (right * x + down * y) / CELL) for right, down in CARRIERS]
-    strengths = np.zeros(len(CARRIERS))
+    all_swings = [_swings(height, width, *start) for start in product((0, CELL), repeat=2)]
+    strengths = np.zeros((len(all_swings), len(CARRIERS)))
     for luma_HW, inside_HW in zip(luma, inside, strict=True):
         values = luma_HW[inside_HW]
         if values.size:
             values = values - values.mean()
-            strengths += [abs(np.mean(values * swing[inside_HW])) for swing in swings]
-    strengths /= max(int(inside.any(axis=(1, 2)).sum()), 1)
+            strengths += [[abs(np.mean(values * swing[inside_HW])) for swing in swings] for swings in all_swings]
+    strengths = max(strengths, key=np.linalg.norm) / max(int(inside.any(axis=(1, 2)).sum()), 1)
     distances: dict[str, float] = {}
     for texture in TEXTURES:
-        ideal = _strengths(texture_period(texture, CELL))
+        ideal = _strengths(texture_tile(texture, CELL)[:CELL, :CELL])
         gain = np.clip(strengths @ ideal / max(float(ideal @ ideal), 1e-9), FAINTEST, 1.0)
         distances[texture] = float(np.linalg.norm(strengths - gain * ideal))
     return distances
@@ -150,6 +152,16 @@ def _inside(found: Segmentation) -> np.ndarray:
         return found.mask > 0.9
     smooth = ndimage.zoom(found.mask, (1, found.cell, found.cell), order=1, grid_mode=True, mode="nearest")
     return smooth > 0.8
+
+
+def _swings(height: int, width: int, first_y: int, first_x: int) -> list[np.ndarray]:
+    """The carriers over a picture, their sign turned where a texture is shifted by half its period."""
+    y, x = np.mgrid[:height, :width]
+    turned_y, turned_x = (1 - 2 * ((place + first) // (2 * CELL) % 2) for place, first in ((y, first_y), (x, first_x)))
+    return [
+        turned_x ** abs(right) * turned_y ** abs(down) * np.exp(-2j * np.pi * (right * x + down * y) / CELL)
+        for right, down in CARRIERS
+    ]
 
 
 def _strengths(tile: np.ndarray) -> np.ndarray:

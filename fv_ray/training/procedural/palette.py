@@ -1,7 +1,9 @@
 """The pixel values of the world: object colours, backgrounds and textures.
 
 A texture adds the same to red, green and blue, so that it survives the halved chroma of yuv420p, and nothing on
-average: one period is one pixel of the preview, where every texture is the plain colour.
+average: one period is one pixel of the preview, where every texture is the plain colour. After every second period it
+is shifted by half of one: a pattern that came back after 8 pixels would be the same in each of the autoencoder's
+latents, and a decoder that treats all places alike can make nothing but an even colour of equal latents.
 """
 
 from functools import cache
@@ -41,6 +43,9 @@ _PERIODS: dict[Texture, tuple[str, ...]] = {
 }
 _CELL = {"+": TEXTURE_AMPLITUDE, "0": 0.0, "-": -TEXTURE_AMPLITUDE}
 NUM_CELLS = 4
+_SHIFTS = (0, 0, 2, 2)
+"""Cells by which four neighbouring periods are shifted, to the right and downwards."""
+PERIODS_PER_TILE = len(_SHIFTS)
 
 
 def background_rows(background: Background, height: int) -> np.ndarray:
@@ -51,8 +56,8 @@ def background_rows(background: Background, height: int) -> np.ndarray:
 
 
 @cache
-def texture_period(texture: Texture, period: int) -> np.ndarray:
-    """What one period of a texture adds to red, green and blue, float32, (period, period). Read only.
+def texture_tile(texture: Texture, period: int) -> np.ndarray:
+    """What a texture adds to red, green and blue until it comes back, float32, (4 period, 4 period). Read only.
 
     Args:
         texture: which.
@@ -61,12 +66,14 @@ def texture_period(texture: Texture, period: int) -> np.ndarray:
     Raises:
         InputError: the period is not allowed.
     """
-    cells = np.array([[_CELL[cell] for cell in row] for row in _PERIODS[texture]], dtype=np.float32)
+    one = np.array([[_CELL[cell] for cell in row] for row in _PERIODS[texture]], dtype=np.float32)
+    cells = np.block([[np.roll(one, (down, right), (0, 1)) for right in _SHIFTS] for down in _SHIFTS])
     if period >= NUM_CELLS and period % NUM_CELLS == 0:
         tile = cells.repeat(period // NUM_CELLS, axis=0).repeat(period // NUM_CELLS, axis=1)
     elif period in (1, 2):
         merged = NUM_CELLS // period
-        tile = cells.reshape(period, merged, period, merged).mean(axis=(1, 3))
+        side = PERIODS_PER_TILE * period
+        tile = cells.reshape(side, merged, side, merged).mean(axis=(1, 3))
     else:
         raise InputError(
             f"the texture's period is {period} pixels; allowed are 1, 2 and multiples of {NUM_CELLS}: "

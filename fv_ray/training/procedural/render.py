@@ -12,7 +12,7 @@ from matplotlib.transforms import Affine2D
 
 from fv_ray.errors import InputError
 from fv_ray.training.procedural.geometry import outline, track
-from fv_ray.training.procedural.palette import COLOUR_RGB, background_rows, texture_period
+from fv_ray.training.procedural.palette import COLOUR_RGB, PERIODS_PER_TILE, background_rows, texture_tile
 from fv_ray.training.procedural.scene import Scene, Shape
 
 PREVIEW_HEIGHT = 32
@@ -80,12 +80,13 @@ def render_clip(
     clip[:] = _rounded(rows)[:, None].repeat(width, axis=1)
     painter = ShapePainter(scene.shape, float(path[:, 2].max()))
     period = height // preview_height
-    surface = _surface(scene, painter.side + period, period)
+    tile_side = PERIODS_PER_TILE * period
+    surface = _surface(scene, painter.side + tile_side, period)
     for frame, (x, y, radius) in zip(clip, path.tolist(), strict=True):
         left, top = round(x) - painter.side // 2, round(y) - painter.side // 2
         coverage = painter.coverage(x - round(x), y - round(y), radius)
         # The texture's phase is the picture's: that of its own corner here.
-        texture_HWC = surface[top % period :, left % period :][: painter.side, : painter.side]
+        texture_HWC = surface[top % tile_side :, left % tile_side :][: painter.side, : painter.side]
         _blend(frame, rows, texture_HWC, coverage, left, top)
     return clip
 
@@ -105,8 +106,9 @@ def _blend(frame: np.ndarray, rows: np.ndarray, surface: np.ndarray, coverage: n
 
 def _surface(scene: Scene, side: int, period: int) -> np.ndarray:
     """A square of the object's colour and texture, float32, (side, side, 3)."""
-    num_periods = -(-side // period)
-    texture = np.tile(texture_period(scene.texture, period), (num_periods, num_periods))[:side, :side, None]
+    tile = texture_tile(scene.texture, period)
+    num_tiles = -(-side // len(tile))
+    texture = np.tile(tile, (num_tiles, num_tiles))[:side, :side, None]
     return texture + np.array(COLOUR_RGB[scene.colour], dtype=np.float32)
 
 
