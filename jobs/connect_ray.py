@@ -99,7 +99,7 @@ def map_rows(
 def own_error(error: BaseException) -> FvRayError | None:
     """Our own error inside Ray's, if there is one.
 
-    It is the innermost: Ray's look like ours and tell a traceback. Of what a Ray Data task raised, only that is left.
+    It is the innermost; where only a traceback is left, as of what a Ray Data task raised, it is read from that.
     """
     found: FvRayError | None = None
     seen: BaseException | None = error
@@ -108,8 +108,8 @@ def own_error(error: BaseException) -> FvRayError | None:
             found = seen
         inner = getattr(seen, "cause", None) or seen.__cause__
         seen = inner if inner is not seen else None
-    told = re.findall(r"^fv_ray\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
-    if found is None and told:
+    told = re.findall(r"^fv_ray\.errors\.(\w+): (.+)$", str(found or error), re.MULTILINE)
+    if told:
         name, message = told[-1]
         return getattr(errors, name, StorageError)(message)
     return found

@@ -24,6 +24,13 @@ def test_the_innermost_of_a_chain_is_ours() -> None:
     assert own_error(raised(UserCodeException("a task failed"), task)) is ours
 
 
+def test_an_error_of_ray_that_looks_like_ours_is_told_in_our_words() -> None:
+    traceback = "Traceback\nfv_ray.errors.InputError: height is 20\nto change retries, see the manual"
+    task = RayTaskError("load", traceback, InputError("height is 20")).as_instanceof_cause()
+    lost = InputError(str(task))
+    assert str(own_error(raised(RuntimeError("a worker died"), lost))) == "height is 20"
+
+
 def test_where_only_a_traceback_is_left_its_last_line_of_ours_is_it() -> None:
     text = "fv_ray.errors.StorageError: a.parquet cannot be read\n\nfv_ray.errors.InputError: height is 20\nhint: retry"
     found = own_error(RuntimeError(text))
