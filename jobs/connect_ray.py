@@ -112,6 +112,8 @@ def own_error(error: BaseException) -> FvRayError | None:
     if told:
         name, message = told[-1]
         return getattr(errors, name, StorageError)(message)
+    if found is not None and "\n" in str(found):  # our messages are one line, to which Ray Data adds its advice
+        return type(found)(str(found).splitlines()[0])
     return found
 
 

@@ -31,6 +31,12 @@ def test_an_error_of_ray_that_looks_like_ours_is_told_in_our_words() -> None:
     assert str(own_error(raised(RuntimeError("a worker died"), lost))) == "height is 20"
 
 
+def test_what_ray_adds_to_our_message_is_left_out() -> None:
+    found = own_error(InputError("height is 20\nFailed to apply UDF transform\nTo change retry attempts, configure"))
+    assert type(found) is InputError
+    assert str(found) == "height is 20"
+
+
 def test_where_only_a_traceback_is_left_its_last_line_of_ours_is_it() -> None:
     text = "fv_ray.errors.StorageError: a.parquet cannot be read\n\nfv_ray.errors.InputError: height is 20\nhint: retry"
     found = own_error(RuntimeError(text))
