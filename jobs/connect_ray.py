@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
+from fv_ray import errors
 from fv_ray.errors import FvRayError, StorageError
 
 NO_PROGRESS_TIMEOUT_S = 24 * 3600
@@ -34,6 +36,8 @@ def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Itera
         own: dict[str, Any] = {"include_dashboard": False}
         if shows_bars:
             own["runtime_env"] = {"worker_process_setup_hook": _hush}
+        if address == "local":  # which nobody takes away
+            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         if num_cpus is not None:
             own["num_cpus"] = max(num_cpus, os.cpu_count() or 1)
         ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
@@ -93,15 +97,24 @@ def map_rows(
 
 
 def own_error(error: BaseException) -> FvRayError | None:
-    """Our own error inside Ray's, if there is one."""
+    """Our own error inside Ray's, if there is one.
+
+    It is the innermost; where only a traceback is left, as of what a Ray Data task raised, it is read from that.
+    """
+    found: FvRayError | None = None
     seen: BaseException | None = error
     while seen is not None:
+        if isinstance(seen, FvRayError):
+            found = seen
         inner = getattr(seen, "cause", None) or seen.__cause__
-        for found in (seen, inner):
-            if isinstance(found, FvRayError):
-                return found
         seen = inner if inner is not seen else None
-    return None
+    told = re.findall(r"^fv_ray\.errors\.(\w+): (.+)$", str(found or error), re.MULTILINE)
+    if told:
+        name, message = told[-1]
+        return getattr(errors, name, StorageError)(message)
+    if found is not None and "\n" in str(found):  # our messages are one line, to which Ray Data adds its advice
+        return type(found)(str(found).splitlines()[0])
+    return found
 
 
 def _cause(error: BaseException) -> Exception:

@@ -64,6 +64,9 @@ def prepare_clips(
     fs, root = fsspec.core.url_to_fs(output)
     num_blocks = -(-len(files) // files_per_shard)
     begin_folder(fs, root, {**asdict(recipe), "files_per_shard": files_per_shard, **_identity(files)})
+    with storage_errors(output):
+        for folder in ("clips", "blocks"):
+            fs.makedirs(f"{root}/{folder}", exist_ok=True)
     done = _done(fs, root)
     run = uuid.uuid4().hex
     blocks = [

@@ -72,7 +72,9 @@ class StageOnePart:
         if self.module.text_encoder is not None:
             encoder = self.module.text_encoder
             own = {name.removeprefix("text_encoder."): each for name, each in weights.items()}
-            encoder.save_pretrained(folder / TEXT_ENCODER_FOLDER, state_dict={n: own[n] for n in encoder.state_dict()})
+            # T5 has its embeddings under two names; named_parameters gives one of them.
+            once = {name: own[name] for name, _ in encoder.named_parameters()}
+            encoder.save_pretrained(folder / TEXT_ENCODER_FOLDER, state_dict=once)
 
     def _trained_text_encoder(self) -> nn.Module | None:
         if not self._recipe.trains_text_encoder:

@@ -15,6 +15,7 @@ from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from fv_ray.training.recipe import AnyRecipe, StageOneRecipe, StageTwoRecipe, VAERecipe
 from jobs.run_folder import RECIPE_FILE
 from jobs.training.data import PROCEDURAL, open_source
+from jobs.training.samples import preview_size
 
 
 def check_run(recipe: AnyRecipe, checkpoint: Path, data: Mapping[str, str], num_workers: int) -> None:
@@ -23,7 +24,9 @@ def check_run(recipe: AnyRecipe, checkpoint: Path, data: Mapping[str, str], num_
     Raises:
         InputError: they do not belong together.
     """
-    CheckpointInfo.read(checkpoint)
+    info = CheckpointInfo.read(checkpoint)
+    if isinstance(recipe, StageOneRecipe) and recipe.sample_every:
+        info.request("any", seed=recipe.seed, stage_one=preview_size(recipe))
     for view in recipe.views:
         if view.batch_size % num_workers:
             raise InputError(

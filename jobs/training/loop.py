@@ -3,6 +3,7 @@
 The part of the model is built from the recipe; nothing here knows which it is.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -41,6 +42,7 @@ PARTS_FOLDER = "parts"
 
 def train_worker(config: dict[str, Any]) -> None:
     """Ray Train's function: see `jobs.training.start` for what `config` holds."""
+    logging.getLogger("ray.train.v2._internal.execution.context").setLevel(logging.WARNING)  # tells of each checkpoint
     if read_failure(config["run_url"]) is not None:
         return  # Ray Train starts workers again after any error, and this one would only happen again
     with _told_failures(config["run_url"]):

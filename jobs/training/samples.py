@@ -76,6 +76,13 @@ def write_samples(
         write_whole(fs, f"{root}/{SAMPLES_FOLDER}/step-{num_done:08d}.mp4", file.getvalue())
 
 
+def preview_size(recipe: StageOneRecipe) -> dict[str, int]:
+    """Frames and pixels of stage one's samples: those of the first step's clips."""
+    view = choose_view(recipe, 0)
+    height, width = view.shown_size
+    return {"num_frames": view.num_frames, "height": height, "width": width}
+
+
 def _reconstruction(batch: Batch, checkpoint: Path, where: Mapping[str, Any]) -> list[np.ndarray]:
     coder = load_vae(checkpoint, **where)
     frames_BCFHW = batch.clips
@@ -89,9 +96,7 @@ def _previews(
     stage_one = StageOne.from_pretrained(checkpoint, **where)
     if recipe.lora_rank:
         stage_one.load_loras({lora: 1.0})
-    view = choose_view(recipe, batch.step)
-    height, width = view.shown_size
-    size = {"num_frames": view.num_frames, "height": height, "width": width}
+    size = preview_size(recipe)
     requests = [stage_one.checkpoint.request(caption, seed=recipe.seed, stage_one=size) for caption in batch.captions]
     return [stage_one.preview_frames(stage_one.generate(request)) for request in requests]
 

@@ -41,6 +41,7 @@ def stream_batches(
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it tells that the bars are off
     size = max(view.batch_size * view.num_frames * view.height * view.width * 3 for view in recipe.views)
     steps_per_task = min(MAX_STEPS_PER_TASK, max(1, BYTES_PER_TASK * num_workers // size))
     items = [

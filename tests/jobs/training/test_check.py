@@ -77,6 +77,13 @@ def test_no_text_encoder_where_one_is_needed(fresh_checkpoint: Path, tmp_path: P
     check_run(TINY["vae"], mute, PROCEDURAL, 1)
 
 
+def test_samples_that_the_checkpoint_cannot_make(fresh_checkpoint: Path) -> None:
+    views = '[{"source": "low", "batch_size": 4, "num_frames": 9, "height": 144, "width": 192}]'
+    recipe = find_recipe("stage_one", "tiny", {"views": views, "sample_every": "2"})
+    with pytest.raises(InputError, match="144"):
+        check_run(recipe, fresh_checkpoint, PROCEDURAL, 1)
+
+
 def test_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         check_run(TINY["vae"], tmp_path, PROCEDURAL, 1)

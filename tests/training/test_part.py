@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.checkpoint_folder import replace_parts
@@ -110,7 +111,10 @@ def test_what_is_saved_runs_and_shows_something_else(kind: str, fresh_checkpoint
 def test_a_trained_text_encoder_is_saved_as_it_is(fresh_checkpoint: Path, tmp_path: Path) -> None:
     part = make("stage_one_with_text_encoder", fresh_checkpoint)
     train(part, 2)
-    encoder = StageOne.from_pretrained(assembled(part, fresh_checkpoint, tmp_path)).text_encoder
+    folder = assembled(part, fresh_checkpoint, tmp_path)
+    stored, base = (load_file(each / "text_encoder" / "model.safetensors") for each in (folder, fresh_checkpoint))
+    assert stored.keys() == base.keys()
+    encoder = StageOne.from_pretrained(folder).text_encoder
     assert encoder is not None
     own = part.module.text_encoder(encoder.tokens(["a red ball"])).last_hidden_state
     torch.testing.assert_close(encoder.encode(["a red ball"]), own)
