@@ -43,7 +43,7 @@ def whole(fresh_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """What one worker made that nothing stopped."""
     output = tmp_path_factory.mktemp("whole") / "run"
     parts = start_training(recipe(), checkpoint=str(fresh_checkpoint), data=DATA, output=f"file://{output}")
-    assert parts == f"{output}/checkpoints/{LAST}/parts"
+    assert parts == f"{output}/parts"
     return output
 
 
@@ -54,7 +54,7 @@ def losses(output: Path) -> list[float]:
 
 
 def parts(output: Path) -> dict[Path, Any]:
-    folder = output / "checkpoints" / LAST / "parts"
+    folder = output / "parts"
     return {path.relative_to(folder): load_file(path) for path in folder.rglob("*.safetensors")}
 
 
@@ -67,7 +67,7 @@ def assert_same_parts(one: Path, other: Path, tolerance: float) -> None:
 
 
 def test_a_run_leaves_parts_that_run_metrics_and_samples(whole: Path, fresh_checkpoint: Path, tmp_path: Path) -> None:
-    folders = {path.name: path for path in (whole / "checkpoints" / LAST / "parts").iterdir()}
+    folders = {path.name: path for path in (whole / "parts").iterdir()}
     assert folders.keys() == {"stage_one_transformer", "text_encoder"}
     replace_parts(fresh_checkpoint, tmp_path / "trained", folders)
     models = TextToVideo.from_pretrained(tmp_path / "trained")
@@ -78,6 +78,7 @@ def test_a_run_leaves_parts_that_run_metrics_and_samples(whole: Path, fresh_chec
         "recipe.json",
         "metrics.jsonl",
         "tensorboard",
+        "parts",
         "checkpoints",
         "samples",
     }
