@@ -14,6 +14,7 @@ A run that was stopped goes on from its last checkpoint when the same command is
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,7 @@ def start_training(
     num_loaders: int = 1,
     max_failures: int = 3,
     num_to_keep: int = 2,
+    tell: Callable[[str], None] | None = None,
 ) -> str:
     """Train, and return the URL of the trained parts.
 
@@ -63,6 +65,7 @@ def start_training(
         num_loaders: tasks a worker that read ahead.
         max_failures: how often workers may die before the run gives up.
         num_to_keep: checkpoints.
+        tell: is told what the run will cost, before it starts.
 
     Raises:
         InputError: the recipe does not fit the data or the number of workers.
@@ -80,6 +83,8 @@ def start_training(
     }
     begin_folder(fs, root, note)
     forget_failure(run_url)
+    if tell is not None:
+        tell(run_cost(recipe, Path(checkpoint), num_workers).tell(num_workers, use_gpu=use_gpu))
     config = {
         "recipe": note["recipe"],
         "data": data,
@@ -179,7 +184,6 @@ def training_app(part: str) -> typer.Typer:
         max_failures: Annotated[int, typer.Option(min=0, help="Of workers, before the run gives up.")] = 3,
     ) -> None:
         chosen = find_recipe(part, recipe, parse_pairs(change or (), "--set"))
-        typer.echo(run_cost(chosen, Path(checkpoint), num_workers).tell(num_workers, use_gpu=use_gpu), err=True)
         typer.echo(
             start_training(
                 chosen,
@@ -190,6 +194,7 @@ def training_app(part: str) -> typer.Typer:
                 use_gpu=use_gpu,
                 num_loaders=num_loaders,
                 max_failures=max_failures,
+                tell=partial(typer.echo, err=True),
             )
         )
 
