@@ -72,7 +72,7 @@ $(MODEL)/low/summary.json: $(MODEL)/with_vae
 		--num-frames 9 --height 32 --width 48 --output $(@D)
 
 $(MODEL)/high/summary.json: $(MODEL)/with_vae
-	$(TRAIN) jobs.encode_clips --checkpoint $< --input procedural --num-clips 6000 --seed 2 \
+	$(TRAIN) jobs.encode_clips --checkpoint $< --input procedural --num-clips 4000 --seed 2 \
 		--num-frames 9 --height 128 --width 192 --degradation flashvideo,preview --output $(@D)
 
 $(MODEL)/with_stage_one: $(MODEL)/with_vae $(MODEL)/low/summary.json
