@@ -1,8 +1,6 @@
 """A checkpoint folder and newly trained parts to the checkpoint folder that has them."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +8,8 @@ import typer
 from pydantic import ValidationError
 
 from fv_ray.checkpoint import CheckpointInfo, Preset, explain
-from fv_ray.errors import FvRayError, InputError
+from fv_ray.errors import InputError
+from jobs.run_command import run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -86,13 +85,8 @@ def _value(text: str) -> object:
 
 
 def main() -> None:
-    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the job."""
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@
 A run that was stopped goes on with the shards that are missing; one whose worker died is made again.
 """
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +16,14 @@ import ray.data
 import typer
 
 from fv_ray.checkpoint_folder import part_digest
-from fv_ray.errors import FvRayError, InputError
+from fv_ray.errors import InputError
 from fv_ray.models.loading import VAE
 from fv_ray.storage import storage_errors
 from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from fv_ray.training.recipe import View
 from jobs.connect_ray import connected
 from jobs.encode_shard import Encoding, ShardEncoder, parse_degradations
+from jobs.run_command import run_command
 from jobs.run_folder import begin_folder, names_in, write_whole
 from jobs.training.data import open_source
 
@@ -80,12 +80,8 @@ def encode_clips(
 
 
 def main() -> None:
-    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the job."""
+    run_command(app)
 
 
 def _run(

@@ -23,13 +23,13 @@ import typer
 from fv_ray import cli_options
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.cli_options import Dtype, NoiseLevel, RefineGuidance, RefineSize, RefineSteps, Shift
-from fv_ray.errors import FvRayError
 from fv_ray.storage import new_directory, require_new
 from fv_ray.training.procedural.scene import Split
 from jobs.evaluation.choose_prompts import Prompt, table_prompts, world_prompts
 from jobs.evaluation.draw_report import draw_shares, draw_sheet
 from jobs.evaluation.make_clips import Clips, Making, WorkerDevice, check, make_clips
 from jobs.evaluation.score_clips import FIGURES, KINDS, Score, Share, means, shares, table_row
+from jobs.run_command import run_command
 
 NUM_PROMPTS = 200
 
@@ -109,12 +109,8 @@ def build_report(info: CheckpointInfo, making: Making, first: Prompt, scores: Se
 
 
 def main() -> None:
-    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the job."""
+    run_command(app)
 
 
 def _chosen(table: str | None, num_prompts: int | None, split: Split, seed: int) -> list[Prompt]:

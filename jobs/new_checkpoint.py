@@ -1,13 +1,11 @@
 """A seed to a checkpoint folder of random weights, from which the training jobs start."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fv_ray.errors import FvRayError
+from jobs.run_command import run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -29,13 +27,8 @@ def new_checkpoint(
 
 
 def main() -> None:
-    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the job."""
+    run_command(app)
 
 
 if __name__ == "__main__":

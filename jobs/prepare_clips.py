@@ -14,7 +14,6 @@ import csv
 import hashlib
 import io
 import json
-import sys
 import time
 import uuid
 from collections import Counter
@@ -26,11 +25,11 @@ import fsspec
 import ray.data
 import typer
 
-from fv_ray.errors import FvRayError
 from fv_ray.storage import storage_errors
 from fv_ray.training.clips import ClipRecipe
 from jobs.connect_ray import connected
 from jobs.list_videos import VideoFile, list_videos
+from jobs.run_command import run_command
 from jobs.run_folder import begin_folder, names_in, write_whole
 from jobs.write_shard import Block, write_shard
 
@@ -84,12 +83,8 @@ def prepare_clips(
 
 
 def main() -> None:
-    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the job."""
+    run_command(app)
 
 
 def _tell(line: str) -> None:

@@ -7,7 +7,6 @@ Both are replaced where they are there. Clips are made by Ray Data; the cost is 
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ import typer
 
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.cli_options import Dtype
-from fv_ray.errors import FvRayError, InputError
+from fv_ray.errors import InputError
 from fv_ray.stage_one import StageOne
 from fv_ray.storage import storage_errors
 from jobs.connect_ray import connected
@@ -30,6 +29,7 @@ from jobs.evaluation.make_clips import Making, WorkerDevice, check, make_clips
 from jobs.evaluation.score_clips import Score
 from jobs.evaluation.sweep_stages import STUDIES, Record, sweep
 from jobs.evaluation.write_results import Results, write_results
+from jobs.run_command import run_command
 
 IMAGES = "images"
 
@@ -102,12 +102,8 @@ def report_results(
 
 
 def main() -> None:
-    """Run the job; what cannot be done is one line and exit status 1, not a traceback."""
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    """Run the job."""
+    run_command(app)
 
 
 def _tell(what: str, done: str) -> None:

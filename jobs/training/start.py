@@ -12,11 +12,10 @@ A run that was stopped goes on from its last checkpoint when the same command is
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import fsspec
 import pyarrow.fs
@@ -25,7 +24,7 @@ import typer
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.errors import FvRayError, InputError, NumericalError, StorageError
+from fv_ray.errors import InputError, NumericalError, StorageError
 from fv_ray.storage import storage_errors
 from fv_ray.training.recipe import AnyRecipe
 from jobs.connect_ray import connected
@@ -199,12 +198,3 @@ def training_app(part: str) -> typer.Typer:
         )
 
     return app
-
-
-def run_cli(app: Callable[[], Any]) -> None:
-    """Run a job; what cannot be done is one line and exit status 1, not a traceback."""
-    try:
-        app()
-    except (FvRayError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)

@@ -9,9 +9,10 @@ import pytest
 
 from fv_ray.checkpoint_folder import part_digest
 from fv_ray.errors import CheckpointError, InputError
+from jobs.run_command import run_command
 from jobs.training.check import check_run
 from jobs.training.recipes import find_recipe
-from jobs.training.start import parse_data, parse_pairs, run_cli, training_app
+from jobs.training.start import parse_data, parse_pairs, training_app
 from tests.jobs.training.shards import row, write_shards
 
 TINY = {part: find_recipe(part, "tiny") for part in ("vae", "stage_one", "stage_two")}
@@ -119,7 +120,7 @@ def test_a_command_tells_what_is_wrong_in_one_line(
     always = [f"--checkpoint={fresh_checkpoint}", "--data=procedural", f"--output={tmp_path}/run", "--num-workers=3"]
     monkeypatch.setattr(sys, "argv", ["train_stage_two", *always, *options])
     with pytest.raises(SystemExit, match="1"):
-        run_cli(training_app("stage_two"))
+        run_command(training_app("stage_two"))
     shown = capsys.readouterr().err
     assert shown.startswith(told)
     assert shown.count("\n") == 1

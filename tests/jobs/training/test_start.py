@@ -20,10 +20,11 @@ from fv_ray.errors import InputError, StorageError
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.training.recipe import AnyRecipe
 from fv_ray.video_io import read_frames
+from jobs.run_command import run_command
 from jobs.training.data import open_source
 from jobs.training.recipes import find_recipe
 from jobs.training.record import read_failure, read_metrics
-from jobs.training.start import run_cli, start_training, training_app
+from jobs.training.start import start_training, training_app
 from tests.jobs.training.shards import row, write_shards
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
@@ -164,7 +165,7 @@ def test_a_loss_that_is_no_number_stops_the_run_each_time(
     seen = set()
     for _ in range(2):
         with pytest.raises(SystemExit, match="1"):
-            run_cli(training_app("stage_one"))
+            run_command(training_app("stage_one"))
         (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
         assert told.startswith("error: step 2 gave a loss of ")
         assert told.count("scene ") == 4
