@@ -103,8 +103,9 @@ def new_checkpoint(folder: Path, size: Literal["small", "tiny"], seed: int) -> C
     """Write a checkpoint folder of random weights in float32: the same bytes for the same seed.
 
     Both transformers predict exactly zero, and each of their blocks passes its input on: the modulations (adaptive
-    layer norms, Peebles and Xie 2023, arXiv 2212.09748, section 3.2) and the output projection begin at zero. All else
-    is as diffusers and transformers draw it.
+    layer norms, Peebles and Xie 2023, arXiv 2212.09748, section 3.2) and the output projection begin at zero. The
+    autoencoder's decoder begins near plain group norms, its latents with little noise. All else is as diffusers and
+    transformers draw it.
 
     Args:
         folder: One that does not exist yet or is empty.

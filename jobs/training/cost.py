@@ -22,9 +22,9 @@ from fv_ray.models.transformer import StageOneTransformer3DModel, StageTwoTransf
 from fv_ray.training.recipe import AnyRecipe, StageOneRecipe, VAERecipe, View
 
 GPU_FLOPS_PER_S = 300e12
-"""What a data-centre GPU reaches in training in 16 bits, of a peak near 1,000e12; the dossier's figure too."""
+"""What a data-centre GPU reaches in training in 16 bits, of a peak near 1,000e12: assumed, not measured here."""
 CPU_FLOPS_PER_S = 5e10
-"""Of one thread that trains small convolutions in bfloat16."""
+"""Of one thread that trains small convolutions in bfloat16: a round figure, of the order that was seen."""
 BYTES = 4
 """Of a weight, its gradient, each of its two moments and its average."""
 COMPRESSION = 8
