@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fv_ray.checkpoint import CheckpointInfo, Preset, explain
 from fv_ray.errors import InputError
+from jobs.read_pairs import read_pairs
 from jobs.run_command import run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -38,7 +39,7 @@ def assemble_checkpoint(
     replace_parts(
         base,
         output,
-        _parts(part or []),
+        {name: Path(folder) for name, folder in read_pairs("--part", part or ()).items()},
         name=name,
         presets=_presets(CheckpointInfo.read(base), change or []),
         dtype=getattr(torch, dtype) if dtype else None,
@@ -46,29 +47,16 @@ def assemble_checkpoint(
     typer.echo(describe(output))
 
 
-def _parts(options: list[str]) -> dict[str, Path]:
-    parts: dict[str, Path] = {}
-    for option in options:
-        part, is_split, folder = option.partition("=")
-        if not (part and is_split and folder):
-            raise InputError(f"--part is {option!r}; it must be NAME=FOLDER; give a part's name and its folder")
-        if part in parts:
-            raise InputError(f"--part {part} is given twice; each part comes from one folder; leave one out")
-        parts[part] = Path(folder)
-    return parts
-
-
 def _presets(info: CheckpointInfo, options: list[str]) -> dict[str, Preset] | None:
     """The checkpoint's presets with changes in the default one; None without changes."""
     if not options:
         return None
     preset = info.presets[info.default_preset].model_dump()
-    for option in options:
-        field, is_split, value = option.partition("=")
-        stage, has_field, name = field.partition(".")
-        if not (is_split and has_field) or name not in preset.get(stage, {}):
+    for field, value in read_pairs("--set", options).items():
+        stage, _, name = field.partition(".")
+        if name not in preset.get(stage, {}):
             allowed = ", ".join(f"{stage}.{name}" for stage, fields in preset.items() for name in fields)
-            raise InputError(f"--set is {option!r}; allowed are {allowed}, each with =VALUE: give one of these")
+            raise InputError(f"--set {field!r} is no field of a preset; allowed are {allowed}: give one of these")
         preset[stage][name] = _value(value)
     try:
         return {**info.presets, info.default_preset: Preset.model_validate(preset)}

@@ -18,7 +18,6 @@ import typer
 
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.cli_options import Dtype
-from fv_ray.errors import InputError
 from fv_ray.stage_one import StageOne
 from fv_ray.storage import storage_errors
 from jobs.connect_ray import connected
@@ -29,6 +28,7 @@ from jobs.evaluation.make_clips import Making, WorkerDevice, check, make_clips
 from jobs.evaluation.score_clips import Score
 from jobs.evaluation.sweep_stages import STUDIES, Record, sweep
 from jobs.evaluation.write_results import Results, write_results
+from jobs.read_pairs import read_pairs
 from jobs.run_command import run_command
 
 IMAGES = "images"
@@ -64,7 +64,9 @@ def report_results(
     prompts = world_prompts(num_prompts, "held_out", seed)
     few = world_prompts(num_sweep_prompts, "held_out", seed)
     info = check(making, prompts)
-    others = {name: replace(making, checkpoint=folder) for name, folder in _named(ablation or [])}
+    others = {
+        name: replace(making, checkpoint=folder) for name, folder in read_pairs("--ablation", ablation or ()).items()
+    }
     digests = {name: check(other, prompts).digest for name, other in others.items()}
     from_noise = None if from_noise_checkpoint is None else Making(from_noise_checkpoint, device=device, dtype=dtype)
     if from_noise is not None:
@@ -108,14 +110,6 @@ def main() -> None:
 
 def _tell(what: str, done: str) -> None:
     typer.echo(f"{what}: {done}", err=True)
-
-
-def _named(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = [(name.strip(), folder) for name, _, folder in (argument.partition("=") for argument in arguments)]
-    for argument, (name, folder) in zip(arguments, pairs, strict=True):
-        if not name or not folder or [other for other, _ in pairs].count(name) > 1:
-            raise InputError(f"the ablation is {argument!r}; allowed is NAME=CHECKPOINT, each name once: write it so")
-    return pairs
 
 
 def _single_stage(making: Making, info: CheckpointInfo, checkpoint: str) -> Making:

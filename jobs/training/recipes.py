@@ -77,11 +77,11 @@ def stage_one_small() -> StageOneRecipe:
     """[ours] All weights and the text encoder, from nothing."""
     return StageOneRecipe(
         name="small",
-        num_steps=3000,
+        num_steps=2000,
         views=(View(source="low", batch_size=64, num_frames=9, height=32, width=48),),
         learning_rate=2e-3,
         warmup_steps=100,
-        decay_steps=1500,
+        decay_steps=1000,
         optimizer="muon",
         max_grad_norm=1.0,
         ema_decay=0.995,
@@ -155,11 +155,11 @@ def stage_two_small() -> StageTwoRecipe:
     """[ours] Of latents that `encode_clips` made once; noise levels around the paper's for few frames (6.1)."""
     return StageTwoRecipe(
         name="small",
-        num_steps=4000,
+        num_steps=2500,
         views=(View(source="high", batch_size=16, num_frames=9, height=128, width=192),),
         learning_rate=2e-3,
         warmup_steps=100,
-        decay_steps=2000,
+        decay_steps=1250,
         optimizer="muon",
         max_grad_norm=1.0,
         ema_decay=0.995,

@@ -28,6 +28,7 @@ from fv_ray.errors import InputError, NumericalError, StorageError
 from fv_ray.storage import storage_errors
 from fv_ray.training.recipe import AnyRecipe
 from jobs.connect_ray import connected
+from jobs.read_pairs import read_pairs
 from jobs.run_folder import begin_folder
 from jobs.training.check import check_run
 from jobs.training.cost import run_cost
@@ -128,18 +129,6 @@ def _require_success(run_url: str) -> None:
         raise NumericalError(failure.reason) if failure.is_numerical else InputError(failure.reason)
 
 
-def parse_pairs(pairs: Sequence[str], what: str) -> dict[str, str]:
-    """NAME=VALUE to a mapping.
-
-    Raises:
-        InputError: one has no "=".
-    """
-    for pair in pairs:
-        if "=" not in pair:
-            raise InputError(f"{what} {pair!r} has no '='; give NAME=VALUE")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
 def parse_data(pairs: Sequence[str], recipe: AnyRecipe) -> dict[str, str]:
     """The data sets named NAME=URL, or one URL for all that the recipe names.
 
@@ -149,7 +138,7 @@ def parse_data(pairs: Sequence[str], recipe: AnyRecipe) -> dict[str, str]:
     names = sorted({view.source for view in recipe.views})
     if len(pairs) == 1 and "=" not in pairs[0]:
         return dict.fromkeys(names, pairs[0])
-    data = parse_pairs(pairs, "--data")
+    data = read_pairs("--data", pairs)
     if sorted(data) != names:
         raise InputError(
             f"the data sets given are {', '.join(sorted(data)) or 'none'}; the recipe {recipe.name} takes "
@@ -182,7 +171,7 @@ def training_app(part: str) -> typer.Typer:
         num_loaders: Annotated[int, typer.Option(min=1, help="Tasks a worker that read ahead.")] = 1,
         max_failures: Annotated[int, typer.Option(min=0, help="Of workers, before the run gives up.")] = 3,
     ) -> None:
-        chosen = find_recipe(part, recipe, parse_pairs(change or (), "--set"))
+        chosen = find_recipe(part, recipe, read_pairs("--set", change or ()))
         typer.echo(
             start_training(
                 chosen,

@@ -50,7 +50,7 @@ def test_one_command_writes_the_page_and_its_plots(small_checkpoint: Path, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ablation=nothing"], "error: the ablation is 'nothing'; allowed is NAME=CHECKPOINT"),
+        (["--ablation=nothing"], "error: --ablation is 'nothing'; it must be NAME=VALUE"),
         (["--num-sweep-prompts=0"], "error: num_prompts is 0"),
         (["--from-noise-checkpoint=nothing"], "error: nothing is no checkpoint"),
         (["--single-stage-checkpoint=nothing"], "error: nothing is no checkpoint"),
