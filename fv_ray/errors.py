@@ -6,7 +6,11 @@
     ├── NoiseError        a recorded noise source was asked for something it does not hold
     ├── NumericalError    a model's arithmetic left the range of its dtype
     ├── StorageError      a result could not be written or read back
-    └── PromptTooLong     a warning, not an error: the text encoder's window is shorter than the prompt
+    │   ├── ArtifactDamaged   a stored file is missing or not what was stored
+    │   └── StoreUnavailable  an object store does not answer now
+    └── PromptNotRead     a warning, not an error: a part of the prompt is not read
+        ├── PromptTooLong     the text encoder's window is shorter
+        └── UnknownWords      the tokenizer's list of words does not hold them
 
 A message has three parts: what was wrong with its value, what is allowed, what to do.
 """
@@ -36,5 +40,21 @@ class StorageError(FvRayError):
     """A result could not be written or read back."""
 
 
-class PromptTooLong(UserWarning):
+class ArtifactDamaged(StorageError):
+    """A stored file is missing or not what was stored: delete its work and run the stage again."""
+
+
+class StoreUnavailable(StorageError):
+    """An object store does not answer now; later it may."""
+
+
+class PromptNotRead(UserWarning):
+    """A part of the prompt is not read."""
+
+
+class UnknownWords(PromptNotRead):
+    """The tokenizer's list of words does not hold them."""
+
+
+class PromptTooLong(PromptNotRead):
     """The text encoder's window is shorter than the prompt; its end was not read."""
