@@ -1,0 +1,1 @@
+"""The shopfront: FlashVideo behind HTTP, on Ray Serve."""

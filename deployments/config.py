@@ -1,0 +1,90 @@
+"""What a person may set of the service: every field has a default that works on a laptop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from fv_ray.checkpoint import DEFAULT_MODEL
+from fv_ray.types import Value
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class StageConfig(Value):
+    """One stage's replicas."""
+
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """0 lets an idle stage give its GPUs back."""
+    max_replicas: Count = 1
+    num_gpus: Annotated[float, Field(ge=0)] = 0
+    """Of each replica: 1, a fraction, or 0 for a small model on the CPU."""
+    num_cpus: Annotated[float, Field(ge=0)] = 1
+    upscale_delay_s: Annotated[float, Field(ge=0)] = 10
+    downscale_delay_s: Annotated[float, Field(ge=0)] = 300
+    """Longer than loading the weights three times, so that replicas do not flap."""
+    device: str | None = None
+    """cuda, cpu ... Default: cuda where num_gpus is more than 0."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Default: bfloat16 on a GPU, float32 on a CPU."""
+    attention_backend: str = "native"
+    """diffusers' name of an attention kernel."""
+    stall_s: Seconds = 90
+    """A step that takes longer is taken for hung: its replica is replaced and the work goes to another."""
+    max_request_s: Seconds = 600
+    """How long a replica that is to stop may go on with its last request."""
+
+
+class Limits(Value):
+    """What a request may be; sizes and frames are the checkpoint's own."""
+
+    max_body_bytes: Count = 65_536
+    body_timeout_s: Seconds = 10
+    """For a body to arrive whole."""
+    max_header_bytes: Count = 16_384
+    """Of all headers with the URL."""
+    max_prompt_characters: Count = 2_000
+    max_device_seconds: Seconds | None = None
+    """Of one video, by the estimate; None: no limit."""
+    max_queued: Count = 10_000
+    """Of all tenants; above it, 503."""
+    max_queued_per_tenant: Count = 1_000
+    """Above it, 429."""
+
+
+class Retention(Value):
+    """How long results are kept."""
+
+    preview_s: Seconds = 7 * 86_400
+    video_s: Seconds = 30 * 86_400
+    record_s: Seconds = 90 * 86_400
+    """Of rows that the API lists."""
+    usage_s: Seconds = 395 * 86_400
+    sweep_every_s: Seconds = 3_600
+
+
+class AppConfig(Value):
+    """The service."""
+
+    checkpoint: Path = DEFAULT_MODEL
+    database_url: str = "sqlite:///fv-ray-service/videos.sqlite"
+    """sqlite:///FILE on a local disk, or postgresql://USER:PASSWORD@HOST/DATABASE."""
+    storage_url: str = "fv-ray-service/artifacts"
+    """A folder or an fsspec URL that every replica reaches."""
+    api_key: SecretStr | None = None
+    """What clients send as `Authorization: Bearer KEY`. Also FV_RAY_API_KEY."""
+    insecure_no_auth: bool = False
+    """Without a key, the service answers on loopback addresses alone, unless this is set."""
+    num_ingress_replicas: Count = 1
+    num_orchestrators: Count = 1
+    """Fixed: a replica's rank owns the jobs that it runs."""
+    stage_one: StageConfig = StageConfig(stall_s=60)
+    stage_two: StageConfig = StageConfig()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    log_prompts: bool = False
+    signed_url_s: Seconds | None = None
+    """Redirect downloads to the object store with links that live this long; None: the service sends the bytes."""

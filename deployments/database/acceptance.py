@@ -1,0 +1,109 @@
+"""A checked request to a queued video: its row, its first event and its place in the queue, in one transaction."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+from dbos import DBOSClient
+from uuid6 import uuid7
+
+from deployments.database import events, fair_order
+from deployments.database.records import Accepted, KeyReused, NewVideo, NotThere, QueueFull
+from deployments.database.rows import Row, load, visible
+from deployments.database.tables import results, videos
+from deployments.database.transactions import insert_new, writing
+from fv_ray.artifact_store import Stage
+
+
+def accept(
+    engine: sa.Engine, client: DBOSClient, new: NewVideo, *, max_queued: int, max_queued_per_tenant: int
+) -> Accepted:
+    """Store a video that will be made: accepted is durable.
+
+    The limits may be passed by as many as are accepted at the same moment.
+
+    Raises:
+        KeyReused: the key is known with another `request_hash`.
+        QueueFull: too many wait.
+        NotThere: the preview of a commit is no longer kept.
+    """
+    with writing(engine) as conn:
+        while (first := _first_of_key(conn, new)) is None:
+            _require_room(conn, new.tenant, max_queued, max_queued_per_tenant)
+            if video := _insert(conn, new):
+                if new.preview is not None:
+                    _share_preview(conn, video, new)
+                events.append(conn, video, "video.queued", {"stage": video.stage})
+                fair_order.enqueue(conn, client, video.id, video.stage, video.priority, is_first=True)
+                return Accepted(load(conn, video.id), is_replay=False)
+        if first.request_hash != new.request_hash:
+            raise KeyReused(f"the key {new.idempotency_key!r} came before with another request")
+        return Accepted(load(conn, first.id), is_replay=True)
+
+
+def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
+    if new.idempotency_key is None:
+        return None
+    is_first = (videos.c.tenant == new.tenant) & (videos.c.idempotency_key == new.idempotency_key)
+    return conn.execute(sa.select(videos.c.id, videos.c.request_hash).where(is_first)).one_or_none()
+
+
+def _require_room(conn: sa.Connection, tenant: str, max_queued: int, max_queued_per_tenant: int) -> None:
+    count = sa.select(sa.func.count()).select_from(videos).where(videos.c.is_waiting)
+    of_tenant = conn.execute(count.where(videos.c.tenant == tenant)).scalar_one()
+    if of_tenant >= max_queued_per_tenant:
+        raise QueueFull("tenant", of_tenant)
+    of_all = conn.execute(count).scalar_one()
+    if of_all >= max_queued:
+        raise QueueFull("service", of_all)
+
+
+def _insert(conn: sa.Connection, new: NewVideo) -> Row | None:
+    """The new row; None where another request with the same key came first."""
+    stage: Stage = "stage_two" if new.kind == "commit" else "stage_one"
+    now = time.time()
+    row = insert_new(conn, videos).values(
+        id=f"video_{uuid7().hex}",
+        tenant=new.tenant,
+        idempotency_key=new.idempotency_key,
+        request_hash=new.request_hash,
+        kind=new.kind,
+        parent_id=new.parent_id,
+        state="queued",
+        stage=stage,
+        is_waiting=True,
+        priority=fair_order.next_tag(conn, stage, new.tenant),
+        progress=0,
+        cancel_requested=False,
+        model=new.model,
+        checkpoint_digest=new.checkpoint_digest,
+        request=new.request.model_dump(mode="json"),
+        created_at=now,
+        queued_at=now,
+    )
+    return conn.execute(row.returning(videos)).one_or_none()
+
+
+def _share_preview(conn: sa.Connection, video: Row, new: NewVideo) -> None:
+    """Give a commit its parent's preview, so that it is kept until the commit has ended."""
+    assert new.preview is not None
+    # The lock holds a sweeper off until this transaction's own row is there to be seen.
+    parent = conn.execute(
+        sa.select(results.c.record, results.c.work_key)
+        .join(videos, videos.c.id == results.c.video_id)
+        .where(visible(new.tenant), videos.c.id == new.parent_id, results.c.stage == "stage_one")
+        .where(results.c.work_key == new.preview.work_key)
+        .with_for_update(read=True, of=results)
+    ).one_or_none()
+    if parent is None:
+        raise NotThere(f"the preview of {new.parent_id} is no longer kept")
+    conn.execute(
+        sa.insert(results).values(
+            video_id=video.id,
+            stage="stage_one",
+            work_key=parent.work_key,
+            record=parent.record,
+            expires_at=video.created_at,
+        )
+    )

@@ -1,0 +1,45 @@
+"""Who goes next at a stage: start-time fair queueing (Goyal et al. 1996), written as priorities of DBOS' queue.
+
+A video's tag is one more than its tenant's last waiting one, and than the largest that has started: a tenant with
+thousands of waiting videos delays another's new one by one video. Two accepted at the same moment may share a tag.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from dbos import DBOSClient, EnqueueOptions, WorkflowSerializationFormat
+
+from deployments.database.tables import clocks, videos
+from deployments.job_names import APPLICATION_VERSION, RUN_STAGE, workflow_id
+from fv_ray.artifact_store import Stage
+
+MAX_TAG = 2**31 - 1  # DBOS' lowest priority; 0 stands for none and goes first
+
+
+def next_tag(conn: sa.Connection, stage: Stage, tenant: str) -> int:
+    """The priority of a tenant's new video at a stage."""
+    started = conn.execute(sa.select(clocks.c.tag).where(clocks.c.stage == stage)).scalar_one()
+    waiting = conn.execute(
+        sa.select(sa.func.max(videos.c.priority)).where(
+            videos.c.is_waiting, videos.c.tenant == tenant, videos.c.stage == stage
+        )
+    ).scalar()
+    return min(max(started, waiting or 0) + 1, MAX_TAG)
+
+
+def advance_clock(conn: sa.Connection, stage: Stage, tag: int) -> None:
+    """Note that a video has started."""
+    conn.execute(sa.update(clocks).where(clocks.c.stage == stage, clocks.c.tag < tag).values(tag=tag))
+
+
+def enqueue(conn: sa.Connection, client: DBOSClient, video_id: str, stage: Stage, tag: int, *, is_first: bool) -> None:
+    """Put a stage's workflow into its queue, in the caller's transaction."""
+    options = EnqueueOptions(
+        workflow_name=RUN_STAGE,
+        queue_name=stage,
+        workflow_id=workflow_id(video_id, stage, is_first=is_first),
+        priority=tag,
+        app_version=APPLICATION_VERSION,
+        serialization_type=WorkflowSerializationFormat.PORTABLE,
+    )
+    client.enqueue_in_transaction(conn, options, video_id, stage)
