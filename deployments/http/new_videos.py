@@ -1,0 +1,176 @@
+"""What a client asked for to a complete request: nothing is filled in after this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from typing import Any
+
+from deployments.database.records import Kind, NewVideo, VideoRecord
+from deployments.http import sizes
+from deployments.http.bodies import CommitBody, CreateBody, RemixBody
+from deployments.http.errors import ApiError, conflict
+from deployments.http.service import TENANT, Service
+from fv_ray.checkpoint import Preset, shortened
+from fv_ray.types import MAX_SEED, VideoRequest, with_prompt
+
+KINDS: dict[str, Kind] = {"flashvideo": "full", "flashvideo-preview": "preview"}
+"""What is made, by the model that a client names."""
+
+
+def created(service: Service, body: CreateBody, key: str | None) -> NewVideo:
+    """A video of a prompt.
+
+    Raises:
+        ApiError: it cannot be made.
+        InputError: as above, of a stage's parameters.
+    """
+    if body.model not in KINDS:
+        message = f"the model {shortened(body.model)} does not exist; use {' or '.join(KINDS)}"
+        raise ApiError(404, "model_not_found", message, param="model")
+    _check_prompt(service, body.prompt)
+    request = _request(service, body)
+    return _new(service, KINDS[body.model], body.model, request, key=key, asked=("create", body.model_dump()))
+
+
+def remixed(service: Service, video: VideoRecord, body: RemixBody, key: str | None) -> NewVideo:
+    """A video of an edited prompt, with the same parameters and seed: so the edit is what changes.
+
+    A remix of a committed preview is a full video: a prompt cannot change what a preview shows.
+
+    Raises:
+        ApiError: it cannot be made.
+        InputError: this checkpoint cannot make what the first video's did.
+    """
+    _check_prompt(service, body.prompt)
+    seed = _one_seed(body.seed, body.flashvideo.seed)
+    request = with_prompt(video.request, body.prompt)
+    if seed is not None:
+        request = request.model_copy(update={"seed": seed})
+    service.checkpoint.check(request)
+    kind: Kind = "preview" if video.kind == "preview" else "full"
+    model = next(model for model, its_kind in KINDS.items() if its_kind == kind)
+    asked = (f"remix {video.id}", body.model_dump())
+    return _new(service, kind, model, request, key=key, asked=asked, parent_id=video.id)
+
+
+def committed(service: Service, preview: VideoRecord, body: CommitBody, key: str | None) -> NewVideo:
+    """The video of a preview: stage two alone. Without a key, the same commit is known by itself.
+
+    Raises:
+        ApiError: it cannot be made, or the preview is not one that can be committed.
+        InputError: this checkpoint cannot make it.
+    """
+    _check_committable(service, preview)
+    if body.prompt is not None:
+        _check_prompt(service, body.prompt)
+    changes = body.flashvideo.stage_two
+    before = preview.request.stage_two
+    size = sizes.changed_size(
+        sizes.PixelSize(before.width, before.height), changes, service.checkpoint.stage_two_limits
+    )
+    changed = changes.model_dump(exclude_none=True) | {"width": size.width, "height": size.height}
+    if (seed := _one_seed(body.seed, changes.seed)) is not None:
+        changed["seed"] = seed
+    request = VideoRequest.model_validate(
+        preview.request.model_dump()
+        | {"stage_two": before.model_dump() | changed}
+        | ({} if body.prompt is None else {"prompt": body.prompt})
+    )
+    service.checkpoint.check(request)
+    asked = (f"commit {preview.id}", request.model_dump())
+    own_key = f"commit/{preview.id}/{_hash(asked)}"
+    return _new(service, "commit", "flashvideo", request, key=key, own_key=own_key, asked=asked, preview=preview)
+
+
+def _request(service: Service, body: CreateBody) -> VideoRequest:
+    checkpoint, extras = service.checkpoint, body.flashvideo
+    preset = _preset(service, extras.preset)
+    video = sizes.video_size(body, preset, checkpoint.stage_two_limits)
+    preview = sizes.preview_size(video, body, preset, checkpoint.stage_one_limits)
+    seed = _one_seed(body.seed, extras.seed)
+    return checkpoint.request(
+        body.prompt,
+        seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
+        preset=extras.preset,
+        stage_one=extras.stage_one.model_dump(exclude_none=True)
+        | {
+            "width": preview.width,
+            "height": preview.height,
+            "num_frames": sizes.num_frames(body, preset, checkpoint),
+        },
+        stage_two=extras.stage_two.model_dump(exclude_none=True) | {"width": video.width, "height": video.height},
+    )
+
+
+def _preset(service: Service, name: str | None) -> Preset:
+    presets = service.checkpoint.presets
+    if name is not None and name not in presets:
+        message = f"there is no preset {shortened(name)}; this checkpoint has {', '.join(presets)}; use one of them"
+        raise ApiError(400, "invalid_value", message, param="flashvideo.preset")
+    return presets[name or service.checkpoint.default_preset]
+
+
+def _new(
+    service: Service,
+    kind: Kind,
+    model: str,
+    request: VideoRequest,
+    *,
+    key: str | None,
+    asked: tuple[str, dict[str, Any]],
+    own_key: str | None = None,
+    parent_id: str | None = None,
+    preview: VideoRecord | None = None,
+) -> NewVideo:
+    return NewVideo(
+        tenant=TENANT,
+        kind=kind,
+        model=model,
+        checkpoint_digest=service.checkpoint.digest,
+        request=request,
+        parent_id=parent_id if preview is None else preview.id,
+        preview=None if preview is None else preview.preview,
+        idempotency_key=own_key if key is None else f"client/{key}",
+        request_hash=_hash(asked),
+    )
+
+
+def _check_committable(service: Service, preview: VideoRecord) -> None:
+    name = f"video {preview.id}"
+    if preview.kind != "preview":
+        raise conflict("not_a_preview", f"{name} is no preview; commit one made with model flashvideo-preview")
+    if preview.state == "failed":
+        raise conflict("preview_failed", f"{name} has failed; make another preview")
+    if preview.state != "completed":
+        raise conflict("preview_not_ready", f"{name} is {preview.state}; wait until it is completed")
+    if preview.preview is None or (preview.expires_at is not None and preview.expires_at <= time.time()):
+        raise expired(preview)
+    if preview.checkpoint_digest != service.checkpoint.digest:
+        message = f"{name} was made with another checkpoint than is served now; make another preview"
+        raise conflict("checkpoint_changed", message)
+
+
+def expired(video: VideoRecord) -> ApiError:
+    """A video's files are kept no longer."""
+    message = f"the files of video {video.id} are kept no longer; make it again"
+    return ApiError(404, "video_expired", message, param="id")
+
+
+def _check_prompt(service: Service, prompt: str) -> None:
+    most = service.config.limits.max_prompt_characters
+    if len(prompt) > most:
+        message = f"the prompt has {len(prompt)} characters; allowed are {most}; shorten it"
+        raise ApiError(400, "string_above_max_length", message, param="prompt")
+
+
+def _one_seed(outer: int | None, inner: int | None) -> int | None:
+    if outer is not None and inner is not None and outer != inner:
+        raise ApiError(400, "invalid_value", f"two seeds are given, {outer} and {inner}; give one", param="seed")
+    return inner if outer is None else outer
+
+
+def _hash(asked: tuple[str, dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

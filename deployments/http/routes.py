@@ -1,0 +1,127 @@
+"""The videos: make, list, look at, remix, commit, cancel, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from deployments.database.records import Accepted, NotThere, VideoRecord
+from deployments.database.videos import cancel, delete, list_videos, read
+from deployments.http import new_videos
+from deployments.http.admission import enqueue
+from deployments.http.bodies import CommitBody, CreateBody, ListQuery, RemixBody
+from deployments.http.errors import ApiError
+from deployments.http.estimate import poll_after_ms
+from deployments.http.forms import read_body
+from deployments.http.openapi import CREATES, LISTS, READS, IdempotencyKey, VideoId, request_body
+from deployments.http.service import TENANT, Service, TheService
+from deployments.http.video_object import VideoDeleted, VideoList, VideoObject, video_object
+
+router = APIRouter(tags=["videos"])
+
+
+async def _create_body(request: Request) -> CreateBody:
+    return await read_body(request, CreateBody)
+
+
+async def _remix_body(request: Request) -> RemixBody:
+    return await read_body(request, RemixBody)
+
+
+async def _commit_body(request: Request) -> CommitBody:
+    return await read_body(request, CommitBody) if await request.body() else CommitBody()
+
+
+@router.post("/v1/videos", summary="Make a video", responses=CREATES, openapi_extra=request_body(CreateBody))
+def create(
+    service: TheService,
+    reply: Response,
+    body: Annotated[CreateBody, Depends(_create_body)],
+    key: IdempotencyKey = None,
+) -> VideoObject:
+    """A video, or with the model `flashvideo-preview` a preview. It is queued when this returns, and cannot be lost."""
+    return _accepted(service, reply, enqueue(service, new_videos.created(service, body, key)))
+
+
+@router.get("/v1/videos", summary="List videos", responses=LISTS)
+def list_(service: TheService, query: Annotated[ListQuery, Query()]) -> VideoList:
+    """By creation."""
+    try:
+        page = list_videos(service.engine, TENANT, after=query.after, limit=query.limit, order=query.order)
+    except NotThere:
+        message = f"after is {query.after!r}; it must be the last id of a page; begin at the first page"
+        raise ApiError(400, "invalid_value", message, param="after") from None
+    data = [video_object(service, video, with_queue=False) for video in page.videos]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return VideoList(data=data, first_id=first, last_id=last, has_more=page.has_more)
+
+
+@router.get("/v1/videos/{video_id}", summary="Look at a video", responses=READS)
+def retrieve(service: TheService, reply: Response, video_id: VideoId) -> VideoObject:
+    """Its state, with `openai-poll-after-ms`: when to look again."""
+    return _told(service, reply, read(service.engine, TENANT, video_id))
+
+
+@router.delete("/v1/videos/{video_id}", summary="Delete a video", responses=READS)
+def delete_(service: TheService, video_id: VideoId) -> VideoDeleted:
+    """It is cancelled if it has not ended, and shown no more; its files are removed soon after."""
+    return VideoDeleted(id=delete(service.engine, TENANT, video_id).id)
+
+
+@router.post(
+    "/v1/videos/{video_id}/remix",
+    summary="Make the same video with an edited prompt",
+    responses=CREATES,
+    openapi_extra=request_body(RemixBody),
+)
+def remix(
+    service: TheService,
+    reply: Response,
+    video_id: VideoId,
+    body: Annotated[RemixBody, Depends(_remix_body)],
+    key: IdempotencyKey = None,
+) -> VideoObject:
+    """Parameters and seed stay, so that the edit is what changes. Of a preview it is a preview, else a full video."""
+    video = read(service.engine, TENANT, video_id)
+    return _accepted(service, reply, enqueue(service, new_videos.remixed(service, video, body, key)))
+
+
+@router.post(
+    "/v1/videos/{video_id}/commit",
+    summary="Make the video of a preview",
+    responses=CREATES,
+    openapi_extra=request_body(CommitBody, is_required=False),
+)
+def commit(
+    service: TheService,
+    reply: Response,
+    video_id: VideoId,
+    body: Annotated[CommitBody, Depends(_commit_body)],
+    key: IdempotencyKey = None,
+) -> VideoObject:
+    """Stage two alone, on exactly this preview. The same commit twice is one video, also without an idempotency key."""
+    preview = read(service.engine, TENANT, video_id)
+    return _accepted(service, reply, enqueue(service, new_videos.committed(service, preview, body, key)))
+
+
+@router.post("/v1/videos/{video_id}/cancel", summary="Cancel a video", responses=READS)
+def cancel_(service: TheService, reply: Response, video_id: VideoId) -> VideoObject:
+    """A queued one ends at once, a running one after its step, as failed with error.code cancelled.
+
+    One that has ended stays as it is.
+    """
+    return _told(service, reply, cancel(service.engine, TENANT, video_id))
+
+
+def _accepted(service: Service, reply: Response, accepted: Accepted) -> VideoObject:
+    if accepted.is_replay:
+        reply.headers["idempotent-replayed"] = "true"
+    return _told(service, reply, accepted.video)
+
+
+def _told(service: Service, reply: Response, video: VideoRecord) -> VideoObject:
+    told = video_object(service, video)
+    reply.headers["openai-poll-after-ms"] = str(poll_after_ms(told.flashvideo.eta_seconds))
+    return told

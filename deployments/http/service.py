@@ -1,0 +1,37 @@
+"""All that the API works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import sqlalchemy as sa
+from dbos import DBOSClient
+from fastapi import Depends, Request
+
+from deployments.config import AppConfig
+from fv_ray.artifact_store import ArtifactStore
+from fv_ray.checkpoint import CheckpointInfo
+
+TENANT = "default"
+"""Whose videos a request sees. One static key is one tenant."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service as its ingress sees it: no models, no Ray."""
+
+    config: AppConfig
+    checkpoint: CheckpointInfo
+    engine: sa.Engine
+    client: DBOSClient
+    """Puts accepted videos into their queue."""
+    store: ArtifactStore
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(_service)]
