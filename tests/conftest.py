@@ -1,26 +1,46 @@
-"""Every test runs on one thread, for equal numbers everywhere, and cannot reach a model hub."""
+"""Every test runs on one thread, for equal numbers everywhere, and cannot reach a model hub.
 
+Those that need a Ray share one small one of their own.
+"""
+
+import copy
+import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ |= {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how soon a checkpoint or an end is noticed
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1",
+}
 
-# Only now: torch and the hub's clients read the environment when they are imported.
+# Only now: torch, Ray and the hub's clients read the environment when they are imported.
 import torch
 
 torch.set_num_threads(1)
 
-from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.training.new_checkpoint import new_checkpoint
 from fv_ray.types import VideoRequest
 from tests.tiny import make_checkpoint
+
+if TYPE_CHECKING:
+    from tests.object_store import ObjectStore
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +83,53 @@ def request_(checkpoint: Path) -> VideoRequest:
         stage_one={"num_inference_steps": 3, "num_frames": 9, "height": 16, "width": 32},
         stage_two={"num_inference_steps": 2, "height": 32, "width": 64},
     )
+
+
+@pytest.fixture(scope="session")
+def s3() -> "Iterator[ObjectStore]":
+    """An S3 on the loopback with a bucket named "bucket"; each test uses a folder of its own."""
+    from tests.object_store import object_store
+
+    with object_store() as store:
+        yield store
+
+
+@pytest.fixture(params=["disk", "memory", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new and empty place for results."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    return {"disk": f"{tmp_path}/place", "memory": f"memory://{uuid4()}", "s3": f"s3://bucket/{uuid4()}"}[request.param]
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint, whose default preset makes the smallest clips that the judge reads."""
+    folder = tmp_path_factory.mktemp("small") / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    index = json.loads((folder / INDEX_FILE).read_text())
+    preset = copy.deepcopy(index["fv_ray"]["presets"]["paper"])
+    preset["stage_one"] |= {"num_inference_steps": 2, "num_frames": 5, "height": 32, "width": 32}
+    preset["stage_two"] |= {"num_inference_steps": 2, "height": 64, "width": 64, "guidance_scale": 2.0}
+    index["fv_ray"] |= {"default_preset": "small", "presets": {"small": preset}}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    import ray  # unit tests do without
+
+    folder = tempfile.mkdtemp(prefix="fvr")  # short: a socket's path has at most 107 bytes
+    ray.init(
+        "local",
+        num_cpus=4,  # two training workers and a loader for each
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        object_store_memory=100 * 2**20,
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

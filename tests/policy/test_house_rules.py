@@ -130,7 +130,7 @@ def test_a_test_module_mirrors_a_module(path: Path) -> None:
     assert room in {"parity", "policy"} or is_mirrored(path)
 
 
-@pytest.mark.parametrize("module", ["fv_ray.types", "fv_ray.errors", "fv_ray.checkpoint"])
+@pytest.mark.parametrize("module", ["fv_ray.types", "fv_ray.errors", "fv_ray.checkpoint", "fv_ray.work_key"])
 def test_an_http_front_end_pays_for_no_torch(module: str) -> None:
     heavy = "{'torch', 'diffusers', 'transformers'}"
     program = f"import sys, {module}; print(*sorted({heavy} & sys.modules.keys()))"

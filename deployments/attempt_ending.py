@@ -1,0 +1,76 @@
+"""What follows from an error: is the video tried again, and does the attempt count against it?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import RayServeException, RequestCancelledError
+
+from deployments.database.records import Outcome
+from deployments.stage_stream import StageStalled, StreamCut
+from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, WorkRefused
+from fv_ray.errors import ArtifactDamaged, CheckpointError, InputError, NumericalError, StorageError
+
+MAX_COUNTED = 3
+"""Attempts that a video may spoil."""
+
+_TERMINAL = (ArtifactDamaged, CheckpointError, InputError, NumericalError)
+_DRAINED = (ActorUnavailableError, NodeDiedError, ObjectLostError, RequestCancelledError, TaskCancelledError)
+_REFUSED = (RayServeException, StorageError, WorkRefused)
+_CRASHED = (ActorDiedError, DeviceFailed, OutOfMemoryError, WorkerCrashedError)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended without a result."""
+
+    outcome: Outcome
+    code: str | None = None
+    """Why the video has failed; None where it is tried again."""
+    message: str = ""
+
+
+def ending_of(error: BaseException, num_counted: int) -> Ending:
+    """Decide by the error, and by how many attempts already count against the video."""
+    while isinstance(error, RayTaskError):
+        error = error.cause  # what was raised in the replica
+    if isinstance(error, _TERMINAL):
+        return Ending("failed", _code(error), str(error))
+    if isinstance(error, (StreamCut, *_DRAINED)) or (isinstance(error, ActorDiedError) and error.preempted):
+        return Ending("drained")
+    if isinstance(error, _REFUSED):
+        return Ending("refused")
+    if isinstance(error, DeviceOutOfMemory) and num_counted:
+        return Ending("failed", "out_of_memory", "The device has too little memory for this video: make it smaller.")
+    return _counted(_outcome(error), num_counted + 1)
+
+
+def _counted(outcome: Outcome, num_counted: int) -> Ending:
+    if num_counted < MAX_COUNTED:
+        return Ending(outcome)
+    return Ending(
+        outcome,
+        "crash_loop",
+        f"{num_counted} attempts came to nothing, the last one {outcome}; change the request, or ask who runs this.",
+    )
+
+
+def _outcome(error: BaseException) -> Outcome:
+    if isinstance(error, StageStalled):
+        return "stalled"
+    return "crashed" if isinstance(error, _CRASHED) else "failed"
+
+
+def _code(error: BaseException) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()

@@ -1,0 +1,132 @@
+"""The orchestrator: takes videos from the queues, runs them on the stages, and removes what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, datetime, timedelta
+
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.config import AppConfig, StageConfig
+from deployments.database.engine import open_engine
+from deployments.database.retention import sweep
+from deployments.database.upgrade import upgrade
+from deployments.job_names import APPLICATION_VERSION, RUN_STAGE
+from deployments.stage_stream import StageCall
+from deployments.stage_work import Done, StageWork, Step
+from deployments.video_jobs import StageAccess, VideoJobs
+from fv_ray.artifact_store import ArtifactStore, Stage
+
+POLL_EVERY_S = 0.2
+ORPHAN_AGE = timedelta(days=1)
+"""Longer than any commit of a result takes."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Orchestrator:
+    """One of a fixed number: its rank, which the replica that replaces it gets too, owns the videos that it runs."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, config: AppConfig, stage_one: DeploymentHandle, stage_two: DeploymentHandle
+    ) -> None:
+        self._config = config
+        calls: dict[Stage, StageCall] = {"stage_one": over_handle(stage_one), "stage_two": over_handle(stage_two)}
+        rank = serve.get_replica_context().rank.rank
+        # In a thread, so that DBOS runs workflows on a loop of its own, where no request's context is (it would cancel
+        # their calls when its client goes).
+        self._jobs = await asyncio.to_thread(launch_jobs, config, calls, rank)
+        self._sweeping = asyncio.create_task(self._sweep_for_ever())
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica where this raises."""
+        if self._sweeping.done():
+            raise RuntimeError("the sweeper has ended; it runs as long as the replica: replace it")
+
+    def __del__(self) -> None:
+        """Called by Serve before it stops the replica: running work is cancelled, and goes on where this rank does."""
+        DBOS.destroy()
+
+    async def _sweep_for_ever(self) -> None:
+        store = await asyncio.to_thread(ArtifactStore.open, self._config.storage_url)
+        while True:
+            try:
+                await asyncio.to_thread(remove_expired, self._config, self._jobs, store)
+            except Exception:  # a store or a database that is away comes back
+                logger.exception("expired results could not be removed; this is tried again")
+            await asyncio.sleep(self._config.retention.sweep_every_s)
+
+
+def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], rank: int) -> VideoJobs:
+    """Begin to take videos from the queues, first those that an orchestrator of this rank has left."""
+    engine = open_engine(config.database_url)
+    upgrade(engine)
+    kept: dict[Stage, tuple[StageConfig, float]] = {
+        "stage_one": (config.stage_one, config.retention.preview_s),
+        "stage_two": (config.stage_two, config.retention.video_s),
+    }
+    stages = {
+        stage: StageAccess(calls[stage], stall_s=settings.stall_s, keep_s=keep_s)
+        for stage, (settings, keep_s) in kept.items()
+    }
+    serializer = DBOSPortableJSONSerializer()  # its default is pickle
+    client = DBOSClient(system_database_engine=engine, serializer=serializer)
+    jobs = VideoJobs(engine, client, stages)
+    dbos_config = DBOSConfig(
+        name="fv-ray",
+        system_database_engine=engine,
+        executor_id=executor_name(rank),
+        application_version=APPLICATION_VERSION,
+        serializer=serializer,
+        log_level="WARNING",
+    )
+    DBOS(config=dbos_config)
+    jobs.register()
+    DBOS.launch()
+    take_over_orphans(config.num_orchestrators)
+    for stage, (settings, _) in kept.items():
+        # No limit over all executors: it would take a transaction that they all contend for.
+        window = math.ceil((settings.max_replicas + 1) / config.num_orchestrators)
+        DBOS.register_queue(
+            stage, worker_concurrency=window, polling_interval_sec=POLL_EVERY_S, on_conflict="always_update"
+        )
+    return jobs
+
+
+def take_over_orphans(num_orchestrators: int) -> None:
+    """Put back what was run by an orchestrator of a rank that there is no more, since their number was lowered."""
+    ranks = {executor_name(rank) for rank in range(num_orchestrators)}
+    for workflow in DBOS.list_workflows(status="PENDING", name=RUN_STAGE, load_input=False, load_output=False):
+        if workflow.executor_id not in ranks:
+            DBOS.resume_workflow(workflow.workflow_id, queue_name=workflow.queue_name)
+
+
+def executor_name(rank: int) -> str:
+    """What DBOS calls the orchestrator of a rank."""
+    return f"orchestrator-{rank}"
+
+
+def remove_expired(config: AppConfig, jobs: VideoJobs, store: ArtifactStore) -> None:
+    """Remove results and rows that have expired, and files that no result names."""
+    sweep(jobs.engine, store.delete, record_s=config.retention.record_s, usage_s=config.retention.usage_s)
+    store.sweep(datetime.now(UTC) - ORPHAN_AGE)
+
+
+def over_handle(handle: DeploymentHandle) -> StageCall:
+    """A stage that is reached through Serve."""
+
+    async def call(work: StageWork) -> AsyncGenerator[Step | Done, None]:
+        response = handle.options(stream=True).run.remote(work)
+        try:
+            async for told in response:
+                yield told
+        except BaseException:  # also where the stream is closed before its end
+            response.cancel()
+            raise
+
+    return call

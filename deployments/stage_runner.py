@@ -1,0 +1,146 @@
+"""One run of a stage: is it done already, make it on the device, keep it. What both stages' replicas share.
+
+The replica commits the result, not its caller: where the caller dies, the work goes on and the next one finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+
+from deployments.device_thread import DeviceThread, wait_for_end
+from deployments.stage_progress import stage_progress
+from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, Done, Step
+from fv_ray.artifact_store import Artifact, ArtifactStore, Stage
+from fv_ray.types import OnProgress, Progress
+
+Make = Callable[[Path, Path, OnProgress], object]
+"""Reads what it needs from the first folder, writes its result to the second."""
+
+STORE_PATIENCE_S = 300
+"""How long a result, which has cost a device minutes, waits for a store that does not answer."""
+TELL_EVERY_S = 5.0
+
+T = TypeVar("T")
+
+
+class StageRunner:
+    """Runs works of one stage, one at a time."""
+
+    def __init__(self, stage: Stage, storage_url: str, device: torch.device, *, stall_s: float) -> None:
+        self._stage = stage
+        self._store = ArtifactStore.open(storage_url, patience_s=STORE_PATIENCE_S)
+        self._device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self._thread = DeviceThread(stall_s)
+
+    async def run(
+        self, work_key: str, make: Make, inputs: Mapping[str, Artifact] | None = None
+    ) -> AsyncGenerator[Step | Done, None]:
+        """Tell the steps of a work, then where its result lies.
+
+        Args:
+            work_key: of the work.
+            make: makes it, blocking.
+            inputs: files that it reads, by the name that it expects.
+
+        Raises:
+            ArtifactDamaged: an input is missing or not what was stored.
+            DeviceFailed: the device is of no more use to this process.
+            DeviceOutOfMemory: the work needs more memory than there is.
+            FvRayError: as `make` does.
+            WorkRefused: this replica is to be replaced.
+        """
+        self.check()
+        async for found in self._ask_store(0.0, partial(self._store.find, work_key)):
+            if isinstance(found, Step):
+                yield found
+            elif found is not None:
+                yield Done(record=found, is_reused=True)
+                return
+        with TemporaryDirectory(prefix="fv-ray.") as folder:
+            async with aclosing(self._make(work_key, make, inputs or {}, Path(folder))) as making:
+                async for told in making:
+                    yield told
+
+    def check(self) -> None:
+        """See that the device can be used. Raises: WorkRefused."""
+        self._thread.check()
+
+    async def _make(
+        self, work_key: str, make: Make, inputs: Mapping[str, Artifact], folder: Path
+    ) -> AsyncGenerator[Step | Done, None]:
+        given, made = folder / "given", folder / "made"
+        given.mkdir()
+        made.mkdir()
+        async for fetched in self._ask_store(0.0, partial(self._fetch, inputs, given)):
+            if isinstance(fetched, Step):
+                yield fetched
+        async with aclosing(self._thread.run(partial(_timed, make, given, made))) as work:
+            async for told in work:
+                if isinstance(told, Progress):
+                    yield self._step(told)
+                else:
+                    seconds = told
+        files = {file.name: file for file in sorted(made.iterdir())}
+        commit = partial(self._store.commit, work_key, self._stage, files)
+        async for record in self._ask_store(1.0, partial(commit, device=self._device_name, device_seconds=seconds)):
+            yield record if isinstance(record, Step) else Done(record=record, is_reused=False)
+
+    def _fetch(self, inputs: Mapping[str, Artifact], folder: Path) -> None:
+        for name, artifact in inputs.items():
+            (folder / name).write_bytes(self._store.read(artifact))
+
+    def _step(self, progress: Progress) -> Step:
+        return Step(
+            phase=progress.phase,
+            step=progress.step,
+            num_steps=progress.num_steps,
+            progress=stage_progress(self._stage, progress),
+        )
+
+    async def _ask_store(self, progress: float, call: Callable[[], T]) -> AsyncGenerator[Step | T, None]:
+        """Steps while the store is asked, so that nobody thinks that this hangs, then its answer."""
+        asking = asyncio.ensure_future(asyncio.to_thread(call))
+        try:
+            yield Step(phase="store", step=0, num_steps=1, progress=progress)
+            while not (await asyncio.wait([asking], timeout=TELL_EVERY_S))[0]:
+                yield Step(phase="store", step=0, num_steps=1, progress=progress)
+        finally:
+            await wait_for_end(asking)
+        yield asking.result()
+
+
+def _timed(make: Make, given: Path, made: Path, on_progress: OnProgress) -> float:
+    """The seconds that it takes."""
+    start = perf_counter()
+    with _device_errors():
+        make(given, made, on_progress)
+    return perf_counter() - start
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    """Tell errors of a device as errors that a caller without torch can read."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        torch.cuda.empty_cache()
+        raise DeviceOutOfMemory(_first_line(error)) from None
+    except torch.AcceleratorError as error:
+        raise DeviceFailed(_first_line(error)) from None
+    except RuntimeError as error:
+        if not str(error).startswith(("CUDA error", "cuDNN error", "NCCL error")):
+            raise
+        raise DeviceFailed(_first_line(error)) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

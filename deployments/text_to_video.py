@@ -1,0 +1,101 @@
+"""The application: `AppConfig -> Ingress, Orchestrator, StageOne, StageTwo`, each a deployment of its own.
+
+serve run deployments.text_to_video:build                                       # the default model on this machine
+serve run deployments.text_to_video:build checkpoint=FOLDER database_url=URL
+serve deploy deployments/serve.yaml                                             # to a cluster
+"""
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from deployments.config import AppConfig, StageConfig
+from deployments.ingress import Ingress
+from deployments.orchestrator import Orchestrator
+from deployments.stage_one import StageOneReplica
+from deployments.stage_two import StageTwoReplica
+from fv_ray.checkpoint import CheckpointInfo
+
+API_KEY = "FV_RAY_API_KEY"
+ORCHESTRATOR_STOP_S = 60
+INGRESS_STOP_S = 300
+"""A download may take as long."""
+
+
+def build(config: AppConfig) -> Application:
+    """The application, as `serve run` and `serve deploy` ask for it.
+
+    Raises:
+        CheckpointError: there is no checkpoint.
+    """
+    config = settled(config)
+    CheckpointInfo.read(config.checkpoint)
+    orchestrator = (
+        serve.deployment(Orchestrator)
+        .options(
+            num_replicas=config.num_orchestrators,
+            # The old one stops first, so that the new one gets its rank, and with it its videos.
+            max_surge_percent=0,
+            graceful_shutdown_timeout_s=ORCHESTRATOR_STOP_S,
+            health_check_period_s=2,
+            ray_actor_options={"num_cpus": 0},
+        )
+        .bind(
+            config, _stage(StageOneReplica, config, config.stage_one), _stage(StageTwoReplica, config, config.stage_two)
+        )
+    )
+    ingress = serve.deployment(serve.ingress()(Ingress), name="Ingress").options(
+        num_replicas=config.num_ingress_replicas,
+        max_ongoing_requests=200,
+        max_surge_percent=100,
+        graceful_shutdown_timeout_s=INGRESS_STOP_S,
+        ray_actor_options={"num_cpus": 0},
+    )
+    return ingress.bind(config, orchestrator)
+
+
+def settled(config: AppConfig) -> AppConfig:
+    """What depends on this process, its folder and its environment, in words that every process reads alike."""
+    storage_url, database = config.storage_url, sa.make_url(config.database_url)
+    if "://" not in storage_url:
+        storage_url = str(Path(storage_url).absolute())
+    if database.drivername == "sqlite" and database.database:
+        database = database.set(database=str(Path(database.database).absolute()))
+    key = os.environ.get(API_KEY)
+    return config.model_copy(
+        update={
+            "checkpoint": config.checkpoint.absolute(),
+            "database_url": database.render_as_string(hide_password=False),
+            "storage_url": storage_url,
+            "api_key": SecretStr(key) if config.api_key is None and key else config.api_key,
+        }
+    )
+
+
+def _stage(
+    replica: type[StageOneReplica] | type[StageTwoReplica], config: AppConfig, stage: StageConfig
+) -> Application:
+    """A stage's deployment. It is told of no database and no key: whoever breaks out of a model finds none."""
+    return (
+        serve.deployment(replica, name=replica.__name__.removesuffix("Replica"))
+        .options(
+            max_ongoing_requests=1,
+            autoscaling_config=AutoscalingConfig(
+                min_replicas=stage.min_replicas,
+                max_replicas=stage.max_replicas,
+                target_ongoing_requests=1,
+                upscale_delay_s=stage.upscale_delay_s,
+                downscale_delay_s=stage.downscale_delay_s,
+            ),
+            graceful_shutdown_timeout_s=stage.max_request_s,
+            health_check_period_s=5,
+            health_check_timeout_s=60,  # a call into CUDA may hold the interpreter
+            ray_actor_options={"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus},
+        )
+        .bind(config.checkpoint, config.storage_url, stage)
+    )

@@ -1,0 +1,149 @@
+"""Real workflows on a real database, with real stages or ones that misbehave on purpose."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbos import DBOS
+
+from deployments import video_jobs
+from deployments.config import AppConfig, StageConfig
+from deployments.database.records import VideoRecord
+from deployments.database.videos import cancel, read
+from deployments.orchestrator import launch_jobs
+from deployments.stage_one import StageOneReplica
+from deployments.stage_stream import StageCall
+from deployments.stage_two import StageTwoReplica
+from deployments.stage_work import Done, StageWork, Step
+from fv_ray.artifact_store import StageRecord
+from fv_ray.types import VideoRequest
+from tests.deployments.videos import Database, a_commit, a_video, accepted, rows
+
+Running = Callable[..., Database]
+
+
+@pytest.fixture
+def run_jobs(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """Start an orchestrator's jobs on the stages that are given."""
+    shutil.copy(sqlite_template, tmp_path / "videos.sqlite")
+    monkeypatch.setattr(video_jobs, "FIRST_RETRY_S", 0.01)
+
+    def run(
+        stage_one: StageCall, stage_two: StageCall | None = None, *, stall_s: float = 60.0, rank: int = 0
+    ) -> Database:
+        stage = StageConfig(stall_s=stall_s)
+        config = AppConfig(database_url=f"sqlite:///{tmp_path}/videos.sqlite", stage_one=stage, stage_two=stage)
+        jobs = launch_jobs(config, {"stage_one": stage_one, "stage_two": stage_two or stage_one}, rank)
+        return Database(config.database_url, jobs.engine, jobs.client)
+
+    yield run
+    DBOS.destroy(destroy_registry=True)
+
+
+def until(database: Database, video: VideoRecord, *states: str, seconds: float = 100.0) -> VideoRecord:
+    deadline = time.monotonic() + seconds
+    while (now := read(database.engine, video.tenant, video.id)).state not in states:
+        assert time.monotonic() < deadline, now
+        time.sleep(0.05)
+    return now
+
+
+def outcomes(database: Database) -> list[str]:
+    return [attempt.outcome for attempt in sorted(rows(database, "attempts"), key=lambda row: row.number)]
+
+
+def result(work: StageWork) -> Done:
+    key = sha256(work.video_id.encode()).hexdigest()
+    record = StageRecord(
+        work_key=key, stage=work.stage, artifacts={}, device_seconds=1, device="cpu", created_at=datetime.now(UTC)
+    )
+    return Done(record=record, is_reused=False)
+
+
+class Script:
+    """A stage that does at each attempt what it is told: raise, hang, or make the result."""
+
+    def __init__(self, *attempts: Any) -> None:
+        self._attempts, self.num_closed = list(attempts), 0
+
+    async def __call__(self, work: StageWork) -> AsyncGenerator[Step | Done, None]:
+        told = self._attempts.pop(0)
+        try:
+            yield Step(phase="denoise", step=1, num_steps=2, progress=0.5)
+            if isinstance(told, Exception):
+                raise told
+            if told == "hang":
+                await asyncio.sleep(3600)
+            yield result(work)
+        finally:
+            self.num_closed += 1
+
+
+def test_a_preview_and_its_commit_are_the_bits_of_a_video_in_one_go(
+    run_jobs: Running, small_checkpoint: Path, request_: VideoRequest, tmp_path: Path
+) -> None:
+    storage = str(tmp_path / "artifacts")
+    first = StageOneReplica(small_checkpoint, storage, StageConfig())
+    second = StageTwoReplica(small_checkpoint, storage, StageConfig())
+    database = run_jobs(first.run, second.run)
+
+    whole = until(database, accepted(database, a_video("one", request=request_)), "completed", "failed")
+    preview = until(database, accepted(database, a_video("two", "preview", request=request_)), "completed", "failed")
+    assert set(preview.preview.artifacts) >= {"preview.mp4", "preview.safetensors", "preview_sheet.webp"}
+    commit = until(database, accepted(database, a_commit(preview, request=request_)), "completed", "failed")
+
+    assert commit.video.work_key != whole.video.work_key  # of other tenants: made anew
+    for name in ("video.mp4", "video_sheet.webp"):
+        assert commit.video.artifacts[name].sha256 == whole.video.artifacts[name].sha256
+    assert {attempt.outcome for attempt in rows(database, "attempts")} == {"done"}
+    told = [event.data["progress"] for event in rows(database, "events") if event.type == "video.progress"]
+    assert max(told) <= 99
+
+    again = until(database, accepted(database, a_video("one", request=request_)), "completed", "failed")
+    assert again.video == whole.video
+    reused = [attempt for attempt in rows(database, "attempts") if attempt.video_id == again.id]
+    assert [(attempt.outcome, attempt.device_seconds) for attempt in reused] == [("reused", 0.0)] * 2
+
+
+def test_a_request_that_spoils_three_attempts_fails(run_jobs: Running) -> None:
+    script = Script(*[ZeroDivisionError()] * 3, None)
+    database = run_jobs(script)
+    video = until(database, accepted(database), "failed", "completed")
+    assert (video.state, video.error_code) == ("failed", "crash_loop")
+    assert outcomes(database) == ["failed"] * 3
+
+
+def test_a_stage_that_hangs_is_left_and_tried_again(run_jobs: Running) -> None:
+    script = Script("hang", None)
+    database = run_jobs(script, stall_s=0.2)
+    until(database, accepted(database, a_video(kind="preview")), "completed")
+    assert outcomes(database) == ["stalled", "done"]
+    assert script.num_closed == 2
+
+
+def test_a_running_video_is_cancelled(run_jobs: Running) -> None:
+    script = Script("hang")
+    database = run_jobs(script)
+    video = accepted(database)
+    until(database, video, "in_progress")
+    cancel(database.engine, video.tenant, video.id)
+    assert until(database, video, "failed").error_code == "cancelled"
+    assert script.num_closed == 1
+
+
+@pytest.mark.parametrize("rank", [0, 1], ids=["of its rank", "of a rank that there is no more"])
+def test_an_orchestrator_takes_up_what_another_left(run_jobs: Running, rank: int) -> None:
+    database = run_jobs(Script(ZeroDivisionError(), "hang"), rank=rank)
+    video = accepted(database, a_video(kind="preview"))
+    while outcomes(database) != ["failed", "running"]:
+        time.sleep(0.05)
+    DBOS.destroy(destroy_registry=True)
+    database = run_jobs(Script(None))
+    until(database, video, "completed")
+    assert outcomes(database) == ["failed", "lost", "done"]
