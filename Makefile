@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 		f"fv-ray needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,jobs,train]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,jobs,serve,train]"
 	@touch $@
 
 check: $(READY) ## style, types, floors and unit tests
@@ -38,14 +38,10 @@ format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-build/tiny-checkpoint: tests/tiny.py | $(READY)
-	rm -rf $@ $@.partial
-	HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/python -m tests.tiny $@.partial
-	mv $@.partial $@
-
-demo: build/tiny-checkpoint ## a prompt to a video with a tiny random checkpoint, on the CPU
+demo: | $(READY) ## a prompt to a video with the embedded model, on the CPU
 	rm -rf build/demo
-	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a red fox runs across a snowy field at dawn" --checkpoint $< --output build/demo
+	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a large striped red star moves to the right over a dark background" --seed 1 \
+		--output build/demo
 	@echo "The results are in build/demo:" && ls build/demo
 
 parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md
@@ -72,7 +68,7 @@ $(MODEL)/low/summary.json: $(MODEL)/with_vae
 		--num-frames 9 --height 32 --width 48 --output $(@D)
 
 $(MODEL)/high/summary.json: $(MODEL)/with_vae
-	$(TRAIN) jobs.encode_clips --checkpoint $< --input procedural --num-clips 4000 --seed 2 \
+	$(TRAIN) jobs.encode_clips --checkpoint $< --input procedural --num-clips 2944 --seed 2 \
 		--num-frames 9 --height 128 --width 192 --degradation flashvideo,preview --output $(@D)
 
 $(MODEL)/with_stage_one: $(MODEL)/with_vae $(MODEL)/low/summary.json
@@ -83,7 +79,7 @@ $(MODEL)/with_stage_one: $(MODEL)/with_vae $(MODEL)/low/summary.json
 
 $(MODEL)/default: $(MODEL)/with_stage_one $(MODEL)/high/summary.json
 	$(TRAIN) jobs.train_stage_two --checkpoint $< --data $(MODEL)/high --output $(MODEL)/stage_two
-	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ --name default --dtype bfloat16 \
+	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ --name "FlashVideo small" --dtype bfloat16 \
 		--part stage_two_transformer=$(MODEL)/stage_two/parts/stage_two_transformer
 
 clean: ## remove everything that make made

@@ -1,6 +1,6 @@
 """Preview, adjust, commit from Python, and a picture of both stages side by side.
 
-python -m examples.preview_then_commit CHECKPOINT PICTURE.png
+python -m examples.preview_then_commit PICTURE.png [CHECKPOINT]
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fv_ray.checkpoint import DEFAULT_MODEL
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.types import Progress, with_prompt
 
@@ -16,19 +17,19 @@ GAP = 4  # pixels between tiles
 COLUMNS = 3
 
 
-def main(checkpoint: str, picture: str) -> None:
+def main(picture: str, checkpoint: str | Path = DEFAULT_MODEL) -> None:
     # Both stages in this process. On a GPU: device="cuda", dtype=torch.bfloat16.
     models = TextToVideo.from_pretrained(checkpoint)
 
     # A request is complete and frozen: the checkpoint's preset, with anything you change put over it.
-    request = models.checkpoint.request("a red fox runs across a snowy field at dawn", seed=7)
+    request = models.checkpoint.request("a large yellow star moves to the right over a dark background", seed=7)
 
     # Stage one: seconds at the released size. The preview holds latents, not pictures.
     preview = models.stage_one.generate(request, on_progress=show)
     low = models.stage_one.preview_frames(preview)
 
     # Look at `low`. If it pleases, commit it; the prompt of stage two may still be edited.
-    edited = with_prompt(request, "a red fox runs across the snow at dawn, crisp fur")
+    edited = with_prompt(request, "a large striped yellow star moves to the right over a dark background")
     high = models.stage_two.refine(edited, preview, on_progress=show).frames_FHWC
 
     Image.fromarray(side_by_side(low, high)).save(Path(picture))

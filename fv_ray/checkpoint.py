@@ -18,6 +18,8 @@ from fv_ray.errors import CheckpointError, InputError
 from fv_ray.types import StageOneSampling, StageTwoSampling, Value, VideoRequest
 
 INDEX_FILE = "model_index.json"
+DEFAULT_MODEL = Path(__file__).parent / "default_model"
+"""The checkpoint that comes with the package: small, trained on the procedural world, at home on a CPU."""
 PIXELS_PER_TOKEN = 16  # VAE 8 x patch 2
 FRAMES_PER_LATENT = 4
 
@@ -140,12 +142,13 @@ class CheckpointInfo(Value):
 def explain(error: ValidationError) -> str:
     """A validation error in one line: each field with its value and what is allowed."""
     return "; ".join(
-        f"{'.'.join(map(str, issue['loc'])) or 'value'} is {_shortened(issue['input'])}: {issue['msg']}"
+        f"{'.'.join(map(str, issue['loc'])) or 'value'} is {shortened(issue['input'])}: {issue['msg']}"
         for issue in error.errors(include_url=False)
     )
 
 
-def _shortened(value: object, max_characters: int = 60) -> str:
+def shortened(value: object, max_characters: int = 60) -> str:
+    """A value for a message: its beginning, control characters escaped."""
     text = repr(value)
     return text if len(text) <= max_characters else f"{text[:max_characters]}... ({len(str(value))} characters)"
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from fv_ray import __version__, cli_options
-from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.cli_options import (
     AttentionBackend,
     Checkpoint,
@@ -29,7 +29,7 @@ from fv_ray.cli_options import (
     Shift,
     X264Preset,
 )
-from fv_ray.errors import FvRayError, PromptTooLong, StorageError
+from fv_ray.errors import FvRayError, PromptNotRead, StorageError
 from fv_ray.progress_bars import ProgressBars
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def version(
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What the video shows; long and detailed is best.")] = None,
     *,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint = DEFAULT_MODEL,
     output: Annotated[Path, typer.Option(help="A new folder; with --prompt-file it holds a folder for each prompt.")],
     prompt_file: Annotated[Path | None, typer.Option(help="A UTF-8 text file with one prompt a line.")] = None,
     preview_only: Annotated[bool, typer.Option("--preview-only", help="Stop after stage one.")] = False,
@@ -136,7 +136,7 @@ def generate(
 def refine(
     preview: Annotated[Path, typer.Argument(help="A folder that `fv-ray generate` wrote.")],
     *,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint = DEFAULT_MODEL,
     output: Annotated[Path | None, typer.Option(help="A new folder. Default: the preview's.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Another prompt for stage two. Default: the preview's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Stage two's own. Default: follows from the preview's.")] = None,
@@ -227,7 +227,11 @@ def convert(
 
 
 @app.command()
-def info(checkpoint: Annotated[Path, typer.Argument(help="A folder that `fv-ray convert` wrote.")]) -> None:
+def info(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint folder.", show_default="the embedded model")
+    ] = DEFAULT_MODEL,
+) -> None:
     """Tell what a checkpoint is."""
     from fv_ray.description import describe
 
@@ -256,5 +260,5 @@ def _fail(message: str) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    if issubclass(category, PromptTooLong):
+    if issubclass(category, PromptNotRead):
         typer.echo(f"warning: {message}", err=True)

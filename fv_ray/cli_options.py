@@ -9,7 +9,7 @@ import typer
 from fv_ray.errors import InputError
 from fv_ray.presets import ClipSize
 
-Checkpoint = Annotated[Path, typer.Option(help="A folder that `fv-ray convert` wrote.")]
+Checkpoint = Annotated[Path, typer.Option(help="A checkpoint folder.", show_default="the embedded model")]
 Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu ... Default: cuda where there is one.")]
 Dtype = Annotated[
     Literal["bfloat16", "float32"] | None, typer.Option(help="Default: bfloat16 on a GPU, float32 on a CPU.")

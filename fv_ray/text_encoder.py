@@ -1,5 +1,6 @@
 """Prompts to embeddings: T5 padded to a fixed window, padding attended, as FlashVideo was trained."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
-from fv_ray.errors import CheckpointError, PromptTooLong
+from fv_ray.errors import CheckpointError, PromptTooLong, UnknownWords
 
 TEXT_ENCODER_FOLDER = "text_encoder"
 TOKENIZER_FOLDER = "tokenizer"
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 """Either holds the vocabulary."""
+MAX_WORDS_TOLD = 10
 
 
 class TextEncoder:
@@ -39,14 +41,35 @@ class TextEncoder:
         ids = self._tokenizer(prompt, add_special_tokens=True, truncation=False, verbose=False).input_ids
         return max(0, len(ids) - self.max_tokens)
 
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The prompt's words that no token stands for, each once.
+
+        T5's own tokenizer knows pieces of words, so it has none; one of whole words passes over the others.
+        """
+        if self._tokenizer.unk_token is not None:
+            return []
+        encoded = self._tokenizer(prompt, return_offsets_mapping=True, truncation=False, verbose=False)
+        known = {start for start, end in encoded.offset_mapping if end > start}
+        words = (match for match in re.finditer(r"[^\W\d_]+", prompt) if match.start() not in known)
+        return list(dict.fromkeys(match.group() for match in words))
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """Embed `prompts` to (B, max_tokens, embed_dim), in the model's dtype on its device.
 
         Warns:
             PromptTooLong: naming how many tokens of a prompt were cut.
+            UnknownWords: naming those of a prompt.
         """
         for prompt in prompts:
+            if unknown := self.unknown_words(prompt):
+                more = "" if len(unknown) <= MAX_WORDS_TOLD else f" and {len(unknown) - MAX_WORDS_TOLD} more"
+                warnings.warn(
+                    f"this checkpoint's text encoder does not know {', '.join(unknown[:MAX_WORDS_TOLD])}{more}: "
+                    f"passed over; it reads the words of its list of {self._tokenizer.vocab_size} alone",
+                    UnknownWords,
+                    stacklevel=4,  # past torch and `encode_prompts`
+                )
             if num_cut := self.num_tokens_cut(prompt):
                 warnings.warn(
                     f"the prompt is {self.max_tokens + num_cut} tokens long and the text encoder reads "

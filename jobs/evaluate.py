@@ -21,8 +21,8 @@ from typing import Annotated, Any
 import typer
 
 from fv_ray import cli_options
-from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.cli_options import Dtype, NoiseLevel, RefineGuidance, RefineSize, RefineSteps, Shift
+from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
+from fv_ray.cli_options import Checkpoint, Dtype, NoiseLevel, RefineGuidance, RefineSize, RefineSteps, Shift
 from fv_ray.storage import new_directory, require_new
 from fv_ray.training.procedural.scene import Split
 from jobs.evaluation.choose_prompts import Prompt, table_prompts, world_prompts
@@ -38,8 +38,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[str, typer.Option(help="A folder that `fv-ray convert` wrote.")],
     output: Annotated[Path, typer.Option(help="A new folder.")],
+    checkpoint: Checkpoint = DEFAULT_MODEL,
     prompts: Annotated[str | None, typer.Option(help="Table with a column `prompt`, instead of the world's.")] = None,
     num_prompts: Annotated[int | None, typer.Option(help="Default: 200, or the whole table.")] = None,
     split: Annotated[Split, typer.Option(help="Of the procedural world.")] = "held_out",
@@ -63,7 +63,7 @@ def evaluate(
     """Make clips of prompts and report what they show."""
     require_new(output)
     making = Making(
-        checkpoint=checkpoint,
+        checkpoint=str(checkpoint),
         preset=preset,
         stage_one=cli_options.given(
             num_inference_steps=steps, guidance_scale=guidance, num_frames=num_frames, **cli_options.size_changes(size)

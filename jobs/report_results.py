@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.cli_options import Dtype
+from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
+from fv_ray.cli_options import Checkpoint, Dtype
 from fv_ray.stage_one import StageOne
 from fv_ray.storage import storage_errors
 from jobs.connect_ray import connected
@@ -38,7 +38,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def report_results(
-    checkpoint: Annotated[str, typer.Option(help="A folder that `fv-ray convert` wrote.")],
+    checkpoint: Checkpoint = DEFAULT_MODEL,
     output: Annotated[Path, typer.Option(help="The page.")] = Path("docs/results.md"),
     num_prompts: Annotated[int, typer.Option(help="Held-out prompts for the judge.")] = 200,
     num_sweep_prompts: Annotated[int, typer.Option(help="The first of these, for all that is swept.")] = 24,
@@ -60,7 +60,7 @@ def report_results(
     dtype: Dtype = None,
 ) -> None:
     """Measure a checkpoint and write the page of its results."""
-    making = Making(checkpoint=checkpoint, preset=preset, device=device, dtype=dtype)
+    making = Making(checkpoint=str(checkpoint), preset=preset, device=device, dtype=dtype)
     prompts = world_prompts(num_prompts, "held_out", seed)
     few = world_prompts(num_sweep_prompts, "held_out", seed)
     info = check(making, prompts)

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fv_ray import presets
-from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.checkpoint_folder import replace_parts
+from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
+from fv_ray.checkpoint_folder import _digest, replace_parts
 from fv_ray.errors import CheckpointError, InputError, StorageError
 from fv_ray.models.loading import load_stage_one_transformer, load_stage_two_transformer, load_vae
 from fv_ray.presets import ClipSize
@@ -258,3 +258,9 @@ def test_weights_of_another_model_are_found_when_they_are_cast(checkpoint: Path,
     with pytest.raises(CheckpointError, match="is of another model"):
         replace_parts(checkpoint, tmp_path / "out", {"vae": vae}, dtype=torch.bfloat16)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_embedded_model_is_whole_and_small() -> None:
+    info = CheckpointInfo.read(DEFAULT_MODEL)
+    assert _digest(DEFAULT_MODEL, info) == info.digest
+    assert sum(path.stat().st_size for path in DEFAULT_MODEL.rglob("*")) < 20e6

@@ -50,6 +50,10 @@ def test_a_cut_is_told_with_its_size(text_encoder: TextEncoder) -> None:
     assert embeds.shape[1] == text_encoder.max_tokens
 
 
+def test_a_tokenizer_of_pieces_knows_every_word(text_encoder: TextEncoder) -> None:
+    assert text_encoder.unknown_words("a quixotic fox, qqq") == []
+
+
 def test_a_checkpoint_without_one(tmp_path: Path) -> None:
     text_encoder = load_text_encoder(tmp_path, 16, device="cpu", dtype=torch.float32)
     assert text_encoder is None

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from fv_ray.checkpoint import DEFAULT_MODEL
 from fv_ray.preview_folder import read_preview, write_preview
 from fv_ray.sidecar import Provenance
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.text_to_video import TextToVideo
+from fv_ray.training.procedural.judge import judge
 from fv_ray.types import VideoRequest
 
 
@@ -32,6 +34,27 @@ def test_the_stages_share_their_text_encoder_and_vae(models: TextToVideo) -> Non
     assert models.stage_one.vae is models.stage_two.vae
     assert models.stage_one.text_encoder is models.stage_two.text_encoder
     assert models.checkpoint == models.stage_two.checkpoint
+
+
+@pytest.fixture(scope="module")
+def default_models() -> TextToVideo:
+    return TextToVideo.from_pretrained(DEFAULT_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "colour", "background"),
+    [
+        ("a large striped red star moves to the right over a dark background", "red", "dark"),
+        ("a big spotted blue ball floats upwards before a white backdrop", "blue", "light"),
+        ("a large plain green square on a sandy ground stays still", "green", "sand"),
+    ],
+)
+def test_the_default_model_shows_the_colours_of_the_prompt(
+    default_models: TextToVideo, prompt: str, colour: str, background: str
+) -> None:
+    request = default_models.checkpoint.request(prompt, seed=1)
+    seen = judge(default_models.generate(request).frames_FHWC).values
+    assert (seen["colour"], seen["background"]) == (colour, background)
 
 
 @pytest.mark.gpu

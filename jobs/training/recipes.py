@@ -152,7 +152,7 @@ def stage_two_paper_4() -> StageTwoRecipe:
 
 
 def stage_two_small() -> StageTwoRecipe:
-    """[ours] Of latents that `encode_clips` made once; noise levels around the paper's for few frames (6.1)."""
+    """[ours] Of latents that `encode_clips` made once; stage two draws the outline anew, so noise as in the paper."""
     return StageTwoRecipe(
         name="small",
         num_steps=2500,
@@ -164,7 +164,7 @@ def stage_two_small() -> StageTwoRecipe:
         max_grad_norm=1.0,
         ema_decay=0.995,
         checkpoint_every=250,
-        noise_levels=(400, 700),
+        noise_levels=(500, 900),
     )
 
 

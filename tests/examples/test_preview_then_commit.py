@@ -9,8 +9,8 @@ from PIL import Image
 from examples.preview_then_commit import main
 
 
-def test_it_runs_and_draws_both_stages(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(str(checkpoint), str(tmp_path / "picture.png"))
+def test_it_runs_and_draws_both_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(str(tmp_path / "picture.png"))
     picture = np.asarray(Image.open(tmp_path / "picture.png"))
     assert picture.shape == (2 * 128 + 4, 3 * 196 - 4, 3)
     assert picture[:128, :192].std() > 10

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Config, T5EncoderModel
 
-from fv_ray.errors import InputError, PromptTooLong
+from fv_ray.errors import InputError, PromptTooLong, UnknownWords
 from fv_ray.text_encoder import TextEncoder, open_tokenizer
 from fv_ray.training.procedural.captions import caption, split_words, vocabulary
 from fv_ray.training.procedural.scene import draw_scene
@@ -80,12 +80,29 @@ def test_only_known_words_count_as_cut() -> None:
     encoder = TextEncoder(make_word_tokenizer(WORDS, 4), model, max_tokens=4)
     free = "a fox runs over the red, red hill and away"
     assert [encoder.num_tokens_cut(text) for text in (free, "a red red ball", "fox")] == [0, 1, 0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(UnknownWords):
         assert encoder.encode([free, "fox"]).shape == (2, 4, 8)
     with pytest.warns(PromptTooLong, match="5 tokens long and the text encoder reads 4"):
         encoder.encode(["a red red ball"])
     assert encoder.num_tokens_cut("a red red ball") == 1  # padding and truncation of one call are not the next one's
+
+
+def test_words_that_are_passed_over_are_told() -> None:
+    model = T5EncoderModel(T5Config(vocab_size=6, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
+    encoder = TextEncoder(make_word_tokenizer(WORDS, 4), model, max_tokens=4)
+    assert encoder.unknown_words("A Fox, a RED fox-ball, and an älg; 3 balls: Fox") == [
+        "Fox",
+        "fox",
+        "and",
+        "an",
+        "älg",
+        "balls",
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.encode(["a red ball.", "3, 4!"])
+    with pytest.warns(UnknownWords, match="does not know fox, runs: passed over; it reads the words of its list of 6"):
+        encoder.encode(["a red fox runs"])
 
 
 @pytest.mark.parametrize(
