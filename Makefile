@@ -40,7 +40,7 @@ format: $(READY) ## rewrite the code in the house style
 
 demo: | $(READY) ## a prompt to a video with the embedded model, on the CPU
 	rm -rf build/demo
-	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a large striped red star moves to the right over a dark background" --seed 1 \
+	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a large checked purple ring grows on a light background" --seed 2 \
 		--output build/demo
 	@echo "The results are in build/demo:" && ls build/demo
 

@@ -22,14 +22,14 @@ def main(picture: str, checkpoint: str | Path = DEFAULT_MODEL) -> None:
     models = TextToVideo.from_pretrained(checkpoint)
 
     # A request is complete and frozen: the checkpoint's preset, with anything you change put over it.
-    request = models.checkpoint.request("a large yellow star moves to the right over a dark background", seed=7)
+    request = models.checkpoint.request("a large purple ring grows on a light background", seed=2)
 
     # Stage one: seconds at the released size. The preview holds latents, not pictures.
     preview = models.stage_one.generate(request, on_progress=show)
     low = models.stage_one.preview_frames(preview)
 
     # Look at `low`. If it pleases, commit it; the prompt of stage two may still be edited.
-    edited = with_prompt(request, "a large striped yellow star moves to the right over a dark background")
+    edited = with_prompt(request, "a large checked purple ring grows on a light background")
     high = models.stage_two.refine(edited, preview, on_progress=show).frames_FHWC
 
     Image.fromarray(side_by_side(low, high)).save(Path(picture))
