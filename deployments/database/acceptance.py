@@ -29,8 +29,13 @@ def accept(
         NotThere: the preview of a commit is no longer kept.
     """
     with writing(engine) as conn:
-        while (first := _first_of_key(conn, new)) is None:
-            _require_room(conn, new.tenant, max_queued, max_queued_per_tenant)
+        while True:
+            # Counted before the key is looked up: this key's first request may have filled the queue meanwhile.
+            full = _full(conn, new.tenant, max_queued, max_queued_per_tenant)
+            if first := _first_of_key(conn, new):
+                break
+            if full is not None:
+                raise full
             if video := _insert(conn, new):
                 if new.preview is not None:
                     _share_preview(conn, video, new)
@@ -49,14 +54,13 @@ def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
     return conn.execute(sa.select(videos.c.id, videos.c.request_hash).where(is_first)).one_or_none()
 
 
-def _require_room(conn: sa.Connection, tenant: str, max_queued: int, max_queued_per_tenant: int) -> None:
+def _full(conn: sa.Connection, tenant: str, max_queued: int, max_queued_per_tenant: int) -> QueueFull | None:
     count = sa.select(sa.func.count()).select_from(videos).where(videos.c.is_waiting)
     of_tenant = conn.execute(count.where(videos.c.tenant == tenant)).scalar_one()
     if of_tenant >= max_queued_per_tenant:
-        raise QueueFull("tenant", of_tenant)
+        return QueueFull("tenant", of_tenant)
     of_all = conn.execute(count).scalar_one()
-    if of_all >= max_queued:
-        raise QueueFull("service", of_all)
+    return QueueFull("service", of_all) if of_all >= max_queued else None
 
 
 def _insert(conn: sa.Connection, new: NewVideo) -> Row | None:
