@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-gpu format demo parity bench model clean
+.PHONY: help setup check test test-gpu format demo parity chaos bench model clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ demo: | $(READY) ## a prompt to a video with the embedded model, on the CPU
 
 parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md
 	$(BIN)/python -m tests.parity.report
+
+chaos: $(READY) ## hurt a running service and rewrite docs/reliability.md: hours
+	$(BIN)/python -m tests.chaos.report --database sqlite
+	$(BIN)/python -m tests.chaos.report --database postgres
 
 bench: $(READY) ## time both stages at the tiny size
 	$(BIN)/python -m benchmarks.bench_stages --size tiny

@@ -81,6 +81,10 @@ class AppConfig(Value):
     num_ingress_replicas: Count = 1
     num_orchestrators: Count = 1
     """Fixed: a replica's rank owns the jobs that it runs."""
+    first_retry_s: Seconds = 5
+    """How long a video waits for its second try, more or less; then twice as long each time, up to five minutes."""
+    health_check_timeout_s: Seconds = 60
+    """Three checks of a replica in a row that take longer replace it. A call into CUDA may hold the interpreter."""
     stage_one: StageConfig = StageConfig(stall_s=60)
     stage_two: StageConfig = StageConfig()
     limits: Limits = Limits()

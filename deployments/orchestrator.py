@@ -23,6 +23,7 @@ from deployments.video_jobs import StageAccess, VideoJobs
 from fv_ray.artifact_store import ArtifactStore, Stage
 
 POLL_EVERY_S = 0.2
+RANK_EVERY_S = 0.2
 ORPHAN_AGE = timedelta(days=1)
 """Longer than any commit of a result takes."""
 
@@ -36,33 +37,47 @@ class Orchestrator:
         self, config: AppConfig, stage_one: DeploymentHandle, stage_two: DeploymentHandle
     ) -> None:
         self._config = config
-        calls: dict[Stage, StageCall] = {"stage_one": over_handle(stage_one), "stage_two": over_handle(stage_two)}
-        rank = serve.get_replica_context().rank.rank
-        # In a thread, so that DBOS runs workflows on a loop of its own, where no request's context is (it would cancel
-        # their calls when its client goes).
-        self._jobs = await asyncio.to_thread(launch_jobs, config, calls, rank)
-        self._sweeping = asyncio.create_task(self._sweep_for_ever())
+        self._calls: dict[Stage, StageCall] = {"stage_one": over_handle(stage_one), "stage_two": over_handle(stage_two)}
+        jobs = await self._launch() if rank() < config.num_orchestrators else None  # what cannot begin says so here
+        self._working = asyncio.create_task(self._work(jobs))
 
     def check_health(self) -> None:
         """Called by Serve, which replaces the replica where this raises."""
-        if self._sweeping.done():
-            raise RuntimeError("the sweeper has ended; it runs as long as the replica: replace it")
+        if self._working.done():
+            raise RuntimeError("the orchestrator has ended; it works as long as the replica: replace it")
 
     def __del__(self) -> None:
         """Called by Serve before it stops the replica: running work is cancelled, and goes on where this rank does."""
         DBOS.destroy()
 
-    async def _sweep_for_ever(self) -> None:
+    async def _launch(self) -> VideoJobs:
+        # In a thread, so that DBOS runs workflows on a loop of its own, where no request's context is (it would cancel
+        # their calls when its client goes).
+        return await asyncio.to_thread(launch_jobs, self._config, self._calls, rank())
+
+    async def _work(self, jobs: VideoJobs | None) -> None:
+        # Serve replaces a replica that fails its health checks before it has stopped, and the new one is one too many:
+        # it gets the old one's rank, and with it its videos, when the old one is gone.
+        while rank() >= self._config.num_orchestrators:
+            await asyncio.sleep(RANK_EVERY_S)
+        await self._sweep_for_ever(jobs or await self._launch())
+
+    async def _sweep_for_ever(self, jobs: VideoJobs) -> None:
         store = await asyncio.to_thread(ArtifactStore.open, self._config.storage_url)
         while True:
             try:
-                await asyncio.to_thread(remove_expired, self._config, self._jobs, store)
+                await asyncio.to_thread(remove_expired, self._config, jobs, store)
             except Exception:  # a store or a database that is away comes back
                 logger.exception("expired results could not be removed; this is tried again")
             await asyncio.sleep(self._config.retention.sweep_every_s)
 
 
-def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], rank: int) -> VideoJobs:
+def rank() -> int:
+    """Of this replica, as Serve has it now: from 0, without gaps when as many run as there shall be."""
+    return int(serve.get_replica_context().rank.rank)
+
+
+def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: int) -> VideoJobs:
     """Begin to take videos from the queues, first those that an orchestrator of this rank has left."""
     engine = open_engine(config.database_url)
     upgrade(engine)
@@ -76,11 +91,11 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], rank: int) 
     }
     serializer = DBOSPortableJSONSerializer()  # its default is pickle
     client = DBOSClient(system_database_engine=engine, serializer=serializer)
-    jobs = VideoJobs(engine, client, stages)
+    jobs = VideoJobs(engine, client, stages, config.first_retry_s)
     dbos_config = DBOSConfig(
         name="fv-ray",
         system_database_engine=engine,
-        executor_id=executor_name(rank),
+        executor_id=executor_name(of_rank),
         application_version=APPLICATION_VERSION,
         serializer=serializer,
         log_level="WARNING",
@@ -100,15 +115,15 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], rank: int) 
 
 def take_over_orphans(num_orchestrators: int) -> None:
     """Put back what was run by an orchestrator of a rank that there is no more, since their number was lowered."""
-    ranks = {executor_name(rank) for rank in range(num_orchestrators)}
+    ranks = {executor_name(each) for each in range(num_orchestrators)}
     for workflow in DBOS.list_workflows(status="PENDING", name=RUN_STAGE, load_input=False, load_output=False):
         if workflow.executor_id not in ranks:
             DBOS.resume_workflow(workflow.workflow_id, queue_name=workflow.queue_name)
 
 
-def executor_name(rank: int) -> str:
+def executor_name(of_rank: int) -> str:
     """What DBOS calls the orchestrator of a rank."""
-    return f"orchestrator-{rank}"
+    return f"orchestrator-{of_rank}"
 
 
 def remove_expired(config: AppConfig, jobs: VideoJobs, store: ArtifactStore) -> None:

@@ -20,6 +20,7 @@ from deployments.device_thread import DeviceThread, wait_for_end
 from deployments.stage_progress import stage_progress
 from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, Done, Step
 from fv_ray.artifact_store import Artifact, ArtifactStore, Stage
+from fv_ray.storage import storage_errors
 from fv_ray.types import OnProgress, Progress
 
 Make = Callable[[Path, Path, OnProgress], object]
@@ -65,7 +66,9 @@ class StageRunner:
             elif found is not None:
                 yield Done(record=found, is_reused=True)
                 return
-        with TemporaryDirectory(prefix="fv-ray.") as folder:
+        with storage_errors("the replica's folder for temporary files"):
+            place = TemporaryDirectory(prefix="fv-ray.")
+        with place as folder:
             async with aclosing(self._make(work_key, make, inputs or {}, Path(folder))) as making:
                 async for told in making:
                     yield told
@@ -78,8 +81,9 @@ class StageRunner:
         self, work_key: str, make: Make, inputs: Mapping[str, Artifact], folder: Path
     ) -> AsyncGenerator[Step | Done, None]:
         given, made = folder / "given", folder / "made"
-        given.mkdir()
-        made.mkdir()
+        with storage_errors(folder):
+            given.mkdir()
+            made.mkdir()
         async for fetched in self._ask_store(0.0, partial(self._fetch, inputs, given)):
             if isinstance(fetched, Step):
                 yield fetched
@@ -96,7 +100,8 @@ class StageRunner:
 
     def _fetch(self, inputs: Mapping[str, Artifact], folder: Path) -> None:
         for name, artifact in inputs.items():
-            (folder / name).write_bytes(self._store.read(artifact))
+            with storage_errors(folder):
+                (folder / name).write_bytes(self._store.read(artifact))
 
     def _step(self, progress: Progress) -> Step:
         return Step(

@@ -22,7 +22,8 @@ from deployments.stage_two import StageTwoReplica
 from fv_ray.checkpoint import CheckpointInfo
 
 API_KEY = "FV_RAY_API_KEY"
-ORCHESTRATOR_STOP_S = 60
+ORCHESTRATOR_STOP_S = 20
+"""Nothing is lost where it is killed; one that hangs keeps its videos for as long."""
 INGRESS_STOP_S = 300
 """A download may take as long."""
 
@@ -43,6 +44,7 @@ def build(config: AppConfig) -> Application:
             max_surge_percent=0,
             graceful_shutdown_timeout_s=ORCHESTRATOR_STOP_S,
             health_check_period_s=2,
+            health_check_timeout_s=config.health_check_timeout_s,
             ray_actor_options={"num_cpus": 0},
         )
         .bind(
@@ -94,7 +96,7 @@ def _stage(
             ),
             graceful_shutdown_timeout_s=stage.max_request_s,
             health_check_period_s=5,
-            health_check_timeout_s=60,  # a call into CUDA may hold the interpreter
+            health_check_timeout_s=config.health_check_timeout_s,
             ray_actor_options={"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus},
         )
         .bind(config.checkpoint, config.storage_url, stage)

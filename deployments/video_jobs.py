@@ -36,7 +36,7 @@ from deployments.stage_work import Done, StageWork, Step
 from fv_ray.artifact_store import Stage
 
 STAGE_ONE_PERCENT = 30  # of a full video, as the released model's stages take 30 and 70 seconds
-FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0
+LAST_RETRY_S = 300.0
 CANCELLED = Ending("cancelled", "cancelled", "The video was cancelled.")
 
 T = TypeVar("T")
@@ -61,6 +61,7 @@ class VideoJobs:
     engine: sa.Engine
     client: DBOSClient
     stages: Mapping[Stage, StageAccess]
+    first_retry_s: float
 
     def register(self) -> None:
         """Make the workflow known to DBOS, before it is launched."""
@@ -80,7 +81,7 @@ class VideoJobs:
             return await self._attempt(video_id, stage, num_retries)
         except Exception:  # a fault of ours strands no video
             logger.exception("an attempt of %s at %s failed within the orchestrator", stage, video_id)
-            return time.time() + retry_after_s(num_retries)
+            return self._try_at(num_retries)
 
     async def _attempt(self, video_id: str, stage: Stage, num_retries: int) -> float | None:
         attempt = await self._ask(partial(begin_attempt, self.engine, video_id, stage))
@@ -129,20 +130,20 @@ class VideoJobs:
     async def _end(self, attempt: Attempt, ending: Ending, num_retries: int) -> float | None:
         if ending.code is None:
             await self._ask(partial(close_attempt, self.engine, attempt, ending.outcome))
-            return time.time() + retry_after_s(num_retries)
+            return self._try_at(num_retries)
         await self._ask(partial(fail, self.engine, attempt, ending.outcome, ending.code, ending.message))
         return None
+
+    def _try_at(self, num_retries: int) -> float:
+        """Twice as late each time, up to five minutes, and never in step with others."""
+        wait_s = min(self.first_retry_s * 2 ** min(num_retries, 10), LAST_RETRY_S)
+        return time.time() + wait_s * random.uniform(0.8, 1.2)
 
     async def _ask(self, transaction: Callable[[], T]) -> T:
         """Run a transaction in a thread until the database has taken it."""
         waiting = wait_random_exponential(multiplier=0.5, max=10)
         retrying = AsyncRetrying(retry=retry_if_exception_type(DatabaseUnavailable), wait=waiting)
         return await retrying(asyncio.to_thread, transaction)
-
-
-def retry_after_s(num_retries: int) -> float:
-    """Twice as long each time, up to five minutes, and never in step with others."""
-    return min(FIRST_RETRY_S * 2 ** min(num_retries, 10), LAST_RETRY_S) * random.uniform(0.8, 1.2)
 
 
 def _percent(attempt: Attempt, step: Step) -> int:

@@ -3,8 +3,6 @@
 Those that need a Ray share one small one of their own.
 """
 
-import copy
-import json
 import os
 import shutil
 import tempfile
@@ -31,13 +29,13 @@ import torch
 
 torch.set_num_threads(1)
 
-from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo
+from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.training.new_checkpoint import new_checkpoint
 from fv_ray.types import VideoRequest
-from tests.tiny import make_checkpoint
+from tests.tiny import make_checkpoint, make_small_checkpoint
 
 if TYPE_CHECKING:
     from tests.object_store import ObjectStore
@@ -106,13 +104,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def small_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint, whose default preset makes the smallest clips that the judge reads."""
     folder = tmp_path_factory.mktemp("small") / "checkpoint"
-    shutil.copytree(checkpoint, folder)
-    index = json.loads((folder / INDEX_FILE).read_text())
-    preset = copy.deepcopy(index["fv_ray"]["presets"]["paper"])
-    preset["stage_one"] |= {"num_inference_steps": 2, "num_frames": 5, "height": 32, "width": 32}
-    preset["stage_two"] |= {"num_inference_steps": 2, "height": 64, "width": 64, "guidance_scale": 2.0}
-    index["fv_ray"] |= {"default_preset": "small", "presets": {"small": preset}}
-    (folder / INDEX_FILE).write_text(json.dumps(index))
+    make_small_checkpoint(checkpoint, folder)
     return folder
 
 

@@ -6,6 +6,9 @@ The transformers and the autoencoder are those of the golden data, the text enco
 """
 
 import argparse
+import copy
+import json
+import shutil
 import string
 import tempfile
 from itertools import product
@@ -39,6 +42,17 @@ def make_checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> Checkpo
             dtype=dtype,
             name="tiny",
         )
+
+
+def make_small_checkpoint(checkpoint: Path, folder: Path) -> None:
+    """Copy a tiny checkpoint, with a default preset of the smallest clips that the judge reads."""
+    shutil.copytree(checkpoint, folder)
+    index = json.loads((folder / INDEX_FILE).read_text())
+    preset = copy.deepcopy(index["fv_ray"]["presets"]["paper"])
+    preset["stage_one"] |= {"num_inference_steps": 2, "num_frames": 5, "height": 32, "width": 32}
+    preset["stage_two"] |= {"num_inference_steps": 2, "height": 64, "width": 64, "guidance_scale": 2.0}
+    index["fv_ray"] |= {"default_preset": "small", "presets": {"small": preset}}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
 
 
 def make_text_encoder(folder: Path, embed_dim: int = EMBED_DIM, max_tokens: int = MAX_TOKENS) -> None:

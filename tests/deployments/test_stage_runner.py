@@ -1,6 +1,7 @@
 """What a replica tells of errors, with a real store and a device that fails on purpose."""
 
 import asyncio
+import resource
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from deployments.stage_runner import StageRunner
 from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, Done, Step, WorkRefused
 from fv_ray.artifact_store import ArtifactStore
-from fv_ray.errors import ArtifactDamaged
+from fv_ray.errors import ArtifactDamaged, StorageError
 from fv_ray.types import OnProgress, Progress
 
 KEY = "0" * 64
@@ -52,6 +53,17 @@ def test_inputs_come_from_the_store(runner: StageRunner, tmp_path: Path) -> None
     with pytest.raises(ArtifactDamaged):
         run(runner, "2" * 64, write_result, {"latents": source})
     assert ArtifactStore.open(str(tmp_path)).find("2" * 64) is None
+
+
+def test_a_full_disk_of_the_replica_is_no_fault_of_the_request(runner: StageRunner) -> None:
+    source = run(runner, KEY, write_result)[-1].record.artifacts["preview.mp4"]
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, usual[1]))
+    try:
+        with pytest.raises(StorageError, match="free space"):
+            run(runner, "1" * 64, write_result, {"latents": source})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 def test_a_run_that_fails_leaves_no_record(runner: StageRunner, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from dbos import DBOS
 
-from deployments import video_jobs
 from deployments.config import AppConfig, StageConfig
 from deployments.database.records import VideoRecord
 from deployments.database.videos import cancel, read
@@ -29,16 +28,17 @@ Running = Callable[..., Database]
 
 
 @pytest.fixture
-def run_jobs(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def run_jobs(sqlite_template: Path, tmp_path: Path) -> Iterator[Running]:
     """Start an orchestrator's jobs on the stages that are given."""
     shutil.copy(sqlite_template, tmp_path / "videos.sqlite")
-    monkeypatch.setattr(video_jobs, "FIRST_RETRY_S", 0.01)
 
     def run(
         stage_one: StageCall, stage_two: StageCall | None = None, *, stall_s: float = 60.0, rank: int = 0
     ) -> Database:
         stage = StageConfig(stall_s=stall_s)
-        config = AppConfig(database_url=f"sqlite:///{tmp_path}/videos.sqlite", stage_one=stage, stage_two=stage)
+        config = AppConfig(
+            database_url=f"sqlite:///{tmp_path}/videos.sqlite", stage_one=stage, stage_two=stage, first_retry_s=0.01
+        )
         jobs = launch_jobs(config, {"stage_one": stage_one, "stage_two": stage_two or stage_one}, rank)
         return Database(config.database_url, jobs.engine, jobs.client)
 
