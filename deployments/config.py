@@ -26,6 +26,8 @@ class StageConfig(Value):
     upscale_delay_s: Annotated[float, Field(ge=0)] = 10
     downscale_delay_s: Annotated[float, Field(ge=0)] = 300
     """Longer than loading the weights three times, so that replicas do not flap."""
+    look_back_s: Annotated[float, Field(gt=10)] = 30
+    """Requests at hand are averaged over it; longer than the 10 s after which Serve's handles tell of them."""
     device: str | None = None
     """cuda, cpu ... Default: cuda where num_gpus is more than 0."""
     dtype: Literal["bfloat16", "float32"] | None = None

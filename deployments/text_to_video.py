@@ -93,6 +93,7 @@ def _stage(
                 target_ongoing_requests=1,
                 upscale_delay_s=stage.upscale_delay_s,
                 downscale_delay_s=stage.downscale_delay_s,
+                look_back_period_s=stage.look_back_s,
             ),
             graceful_shutdown_timeout_s=stage.max_request_s,
             health_check_period_s=5,

@@ -22,6 +22,8 @@ os.environ |= {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how soon a checkpoint or an end is noticed
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",  # how soon a burst is noticed
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
 }
 
 # Only now: torch, Ray and the hub's clients read the environment when they are imported.
@@ -116,6 +118,7 @@ def ray_local() -> Iterator[None]:
     ray.init(
         "local",
         num_cpus=4,  # two training workers and a loader for each
+        num_gpus=4,  # that are not there: for those who only count them
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests of this room, and databases of both kinds."""
+"""A real PostgreSQL server for the tests of this room, databases of both kinds, and the service on Ray Serve."""
 
 import os
 import shutil
@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 from dbos import DBOSClient
 
+from deployments.config import StageConfig
 from deployments.database.engine import open_engine
 from deployments.database.tables import METADATA, clocks, probes
 from deployments.database.upgrade import upgrade
+from tests.deployments.service import App, running_app
 from tests.deployments.videos import Database
 from tests.postgres import PostgresServer, create_database, find_programs, free_port
 
@@ -89,7 +91,7 @@ def database(url: str) -> Iterator[Database]:
     engine.dispose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def serve_local(ray_local: None) -> Iterator[str]:  # noqa: ARG001
     """Ray Serve on the tests' Ray; the URL of its HTTP."""
     from ray import serve
@@ -98,3 +100,10 @@ def serve_local(ray_local: None) -> Iterator[str]:  # noqa: ARG001
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
+
+
+@pytest.fixture(scope="package")
+def app(serve_local: str, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder, stage = tmp_path_factory.mktemp("service"), StageConfig(num_cpus=0, max_request_s=1)
+    with running_app(folder, small_checkpoint, stage, name="fv", serve_url=serve_local) as app:
+        yield app
