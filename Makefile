@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-gpu format demo parity chaos bench model clean
+.PHONY: help setup check test test-gpu format demo serve parity chaos bench model clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ demo: | $(READY) ## a prompt to a video with the embedded model, on the CPU
 	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a large checked purple ring grows on a light background" --seed 2 \
 		--output build/demo
 	@echo "The results are in build/demo:" && ls build/demo
+
+# A Ray of its own, also where another one runs on this machine. What the service knows is kept in build/service.
+serve: | $(READY) ## the service on http://127.0.0.1:8000 with the embedded model, until Ctrl-C
+	$(BIN)/serve run --address local deployments.text_to_video:build \
+		database_url=sqlite:///build/service/videos.sqlite storage_url=build/service/artifacts
 
 parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md
 	$(BIN)/python -m tests.parity.report

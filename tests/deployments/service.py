@@ -13,7 +13,7 @@ from dbos import DBOSClient
 
 from deployments.config import AppConfig, StageConfig
 from deployments.database.engine import open_engine
-from deployments.database.records import NewVideo, VideoRecord
+from deployments.database.records import Kind, NewVideo, VideoRecord
 from deployments.database.videos import read
 from deployments.text_to_video import build
 from fv_ray.checkpoint import CheckpointInfo
@@ -34,7 +34,7 @@ class App:
     database: Database
     checkpoint: CheckpointInfo
 
-    def accept(self, kind: str = "full", num_inference_steps: int = 2, prompt: str = "a red fox") -> VideoRecord:
+    def accept(self, kind: Kind = "full", num_inference_steps: int = 2, prompt: str = "a red fox") -> VideoRecord:
         request = self.checkpoint.request(prompt, seed=1, stage_one={"num_inference_steps": num_inference_steps})
         return accepted(self.database, NewVideo(TENANT, kind, "flashvideo", self.checkpoint.digest, request))
 
