@@ -65,6 +65,9 @@ class Client:
         self.history = History()
         self._http = httpx.Client(base_url=url, timeout=60)
 
+    def close(self) -> None:
+        self._http.close()
+
     def create(self, post: Post) -> str:
         """Ask until it is accepted; gives its id."""
         reply = self._ask("POST", post.path, content=post.content(), headers=post.headers()).raise_for_status()

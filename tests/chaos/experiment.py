@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from random import Random
 
@@ -40,7 +41,7 @@ def run(stage: Stage, fault: Fault, *, num_jobs: int, num_injections: int, seed:
     draws = Random(f"{seed}/{fault.name}")
     client = Client(stage.service.url)
     started_at = time.time()
-    with ThreadPoolExecutor(NUM_CLIENTS) as pool:
+    with closing(client), ThreadPoolExecutor(NUM_CLIENTS) as pool:
         jobs = [
             pool.submit(play, client, fault.create, Random(f"{seed}/{fault.name}/{n}"), f"{fault.name} {seed}")
             for n in range(num_jobs)
