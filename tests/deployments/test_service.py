@@ -90,7 +90,9 @@ def test_a_commit_of_damaged_latents_fails(app: App, official: openai.OpenAI) ->
     record = app.find(preview.id).preview
     assert record is not None
     latents = app.storage / record.artifacts["preview.safetensors"].path
-    latents.write_bytes(latents.read_bytes()[:-1] + b"?")
+    content = bytearray(latents.read_bytes())
+    content[-1] ^= 1
+    latents.write_bytes(content)
     failed = official.videos.poll(official.post(f"/videos/{preview.id}/commit", cast_to=Video).id)
     assert failed.status == "failed"
     assert failed.error is not None
