@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
 def test_three_prompts_of_the_world_and_two_of_a_table(small_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "world"
-    evaluate(str(small_checkpoint), output, num_prompts=3, batch_size=2, num_workers=1, num_pictures=2)
+    evaluate(output, small_checkpoint, num_prompts=3, batch_size=2, num_workers=1, num_pictures=2)
     assert {path.name for path in output.iterdir()} == {
         "report.json",
         "report.md",
@@ -45,7 +45,7 @@ def test_three_prompts_of_the_world_and_two_of_a_table(small_checkpoint: Path, t
 
     (tmp_path / "prompts.csv").write_text("prompt\na fox\na hare\n")
     output = tmp_path / "table"
-    evaluate(str(small_checkpoint), output, prompts=str(tmp_path / "prompts.csv"), num_workers=1)
+    evaluate(output, small_checkpoint, prompts=str(tmp_path / "prompts.csv"), num_workers=1)
     report = json.loads((output / "report.json").read_text())
     assert (report["shares"], report["split"], report["num_prompts"]) == ({}, None, 2)
     assert not (output / "shares.png").exists()
@@ -56,7 +56,7 @@ def test_a_worker_s_error_is_one_of_ours_and_leaves_no_folder(small_checkpoint: 
     (broken / "text_encoder").mkdir(parents=True)
     (broken / "model_index.json").write_bytes((small_checkpoint / "model_index.json").read_bytes())
     with pytest.raises(StorageError, match="stage_one_transformer"):
-        evaluate(str(broken), tmp_path / "out", num_prompts=1, num_workers=1)
+        evaluate(tmp_path / "out", broken, num_prompts=1, num_workers=1)
     assert not (tmp_path / "out").exists()
 
 
