@@ -91,6 +91,5 @@ class AppConfig(Value):
     stage_two: StageConfig = StageConfig()
     limits: Limits = Limits()
     retention: Retention = Retention()
-    log_prompts: bool = False
     signed_url_s: Seconds | None = None
     """Redirect downloads to the object store with links that live this long; None: the service sends the bytes."""
