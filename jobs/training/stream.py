@@ -6,7 +6,10 @@ where a run was resumed.
 
 import json
 import logging
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,8 @@ from fv_ray.training.recipe import AnyRecipe, StageTwoRecipe, View
 from jobs.training.data import open_source
 from jobs.training.recipes import read_recipe
 
-BYTES_PER_TASK = 8 * 2**20
-MAX_STEPS_PER_TASK = 32
+BYTES_AHEAD = 64 * 2**20
+MAX_STEPS_AHEAD = 64
 
 
 def stream_batches(
@@ -37,30 +40,44 @@ def stream_batches(
         num_workers: in all; divides every batch size.
         num_loaders: tasks at once.
     """
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it tells that the bars are off
     size = max(view.batch_size * view.num_frames * view.height * view.width * 3 for view in recipe.views)
-    steps_per_task = min(MAX_STEPS_PER_TASK, max(1, BYTES_PER_TASK * num_workers // size))
-    items = [
-        {"first": first, "last": min(first + steps_per_task, recipe.num_steps)}
-        for first in range(first_step, recipe.num_steps, steps_per_task)
-    ]
-    if not items:
-        return
+    steps_ahead = max(num_loaders, min(MAX_STEPS_AHEAD, BYTES_AHEAD * num_workers // size))
     told = {
         "document": recipe.model_dump(mode="json"),
         "data": dict(data),
         "worker": worker,
         "num_workers": num_workers,
     }
+    read = partial(_read_steps, told=told, num_loaders=num_loaders)
+    reading: deque[Future[list[dict[str, Any]]]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        for first in range(first_step, recipe.num_steps, steps_ahead):
+            reading.append(reader.submit(read, range(first, min(first + steps_ahead, recipe.num_steps))))
+            if len(reading) > 1:
+                yield from map(to_batch, reading.popleft().result())
+        for last in reading:
+            yield from map(to_batch, last.result())
+
+
+def _read_steps(steps: range, told: Mapping[str, Any], num_loaders: int) -> list[dict[str, Any]]:
+    """A part of the run, by a data set of its own.
+
+    One data set for the whole run would cost the training: while the loaders are ahead, Ray Data's scheduling loop has
+    nothing to wait for and turns all the time, in a thread of the process that trains.
+    """
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it tells that the bars are off
+    share = -(-len(steps) // num_loaders)
+    items = [
+        {"first": first, "last": min(first + share, steps.stop)} for first in range(steps.start, steps.stop, share)
+    ]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
-        _load, fn_kwargs=told, num_cpus=1, compute=ray.data.TaskPoolStrategy(num_loaders)
+        _load, fn_kwargs=dict(told), num_cpus=1, compute=ray.data.TaskPoolStrategy(len(items))
     )
-    for row in dataset.iter_rows():
-        yield to_batch(row)
+    return dataset.take_all()
 
 
 def choose_view(recipe: AnyRecipe, step: int) -> View:

@@ -12,7 +12,7 @@ from safetensors.numpy import load
 from fv_ray.training.recipe import AnyRecipe
 from jobs.training.data import open_source
 from jobs.training.recipes import find_recipe
-from jobs.training.stream import choose_view, load_batch, read_batch
+from jobs.training.stream import MAX_STEPS_AHEAD, choose_view, load_batch, read_batch, stream_batches, to_batch
 from tests.jobs.training.shards import row, write_shards
 
 DATA = {"high": "procedural", "low": "procedural"}
@@ -83,3 +83,16 @@ def test_the_first_samples_are_those_of_the_first_step() -> None:
     assert (list(batch.ids), batch.num_slots, batch.step) == (note["ids"][:2], 4, 0)
     np.testing.assert_array_equal(batch.tensors["frames"].numpy(), arrays["frames"][:2])
     assert len(read_batch(recipe, DATA, 100)) == 4
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_a_run_streams_its_steps_in_order_from_where_it_was(tmp_path: Path) -> None:
+    recipe = find_recipe("stage_two", "tiny", {"num_steps": str(2 * MAX_STEPS_AHEAD + 3)})
+    data = {"high": write_shards(tmp_path / "set", [row(number) for number in range(12)])}
+    streamed = list(stream_batches(recipe, data, 2, worker=0, num_workers=1, num_loaders=2))
+    assert [batch.step for batch in streamed] == list(range(2, recipe.num_steps))
+    for batch in streamed[:: MAX_STEPS_AHEAD // 2]:
+        alone = to_batch(load_batch(recipe, data, batch.step, 0, 1))
+        assert batch.ids == alone.ids
+        assert all((batch.tensors[name] == tensor).all() for name, tensor in alone.tensors.items())
