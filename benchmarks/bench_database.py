@@ -68,7 +68,7 @@ class Bench:
         taken: list[str] = []
         while not taken:  # on SQLite another may have taken the same one first
             taken, _ = self.client._sys_db.start_queued_workflows(self.queue, "bench", APPLICATION_VERSION, None)
-        begin_attempt(self.engine, taken[0], "stage_one")
+        begin_attempt(self.engine, taken[0].partition("-")[0], "stage_one", 1)
 
     def at_once(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         with ThreadPoolExecutor(self.num_clients) as pool:

@@ -6,12 +6,12 @@ A queue has the name of its stage.
 from fv_ray.artifact_store import Stage
 
 RUN_STAGE = "run_stage"
-"""The workflow; its arguments are a video's id and a stage."""
+"""The workflow: one try. Its arguments are a video's id, a stage, and the number of the attempt that it begins with."""
 
 APPLICATION_VERSION = "1"
 """Of the workflow's code. DBOS gives a workflow only to executors of its version: change it when its steps change."""
 
 
-def workflow_id(video_id: str, stage: Stage, *, is_first: bool) -> str:
-    """A video's first workflow is called as the video is; that of a full video's stage two comes later."""
-    return video_id if is_first else f"{video_id}-{stage}"
+def workflow_id(video_id: str, stage: Stage, number: int) -> str:
+    """Of that try, so that DBOS takes one that is put into the queue twice for one."""
+    return f"{video_id}-{stage}-{number}"

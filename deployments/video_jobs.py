@@ -1,7 +1,7 @@
-"""Videos as durable workflows: one for each stage of a video, tried until it is done, has failed or is cancelled.
+"""Videos as durable workflows: one for each try of a stage, which leads to the next one until the video has ended.
 
-Each attempt is a step of the workflow, so that an orchestrator that takes over goes on where the last one was. All that
-an attempt does is idempotent: the rows say what is left to do, and the store keeps the first result of a work.
+An orchestrator that takes a workflow over runs it again. All that it does is idempotent: the rows say what is left to
+do, and the store keeps the first result of a work. A video that waits for its next try is in DBOS' hands, not in ours.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import TypeVar
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
 
 from deployments.attempt_ending import Ending, ending_of
 from deployments.database.attempts import (
@@ -68,25 +66,18 @@ class VideoJobs:
 
         # A workflow that has died many times is no worse for it: attempts that count are counted in the rows.
         @DBOS.workflow(name=RUN_STAGE, max_recovery_attempts=None)
-        async def run_stage(video_id: str, stage: Stage) -> None:
-            for num_retries in count():
-                try_at = await DBOS.run_step_async({"name": "attempt"}, self.attempt, video_id, stage, num_retries)
-                if try_at is None:
-                    return
-                await asyncio.sleep(try_at - time.time())  # what is cancelled meanwhile has nothing left to do
+        async def run_stage(video_id: str, stage: Stage, number: int) -> None:
+            # A fault of ours strands no video. It has no attempt that could be closed, and waits here.
+            waiting = wait_random_exponential(multiplier=self.first_retry_s, max=LAST_RETRY_S)
+            telling = before_sleep_log(logger, logging.ERROR, exc_info=True)
+            retrying = AsyncRetrying(retry=retry_if_exception_type(Exception), wait=waiting, before_sleep=telling)
+            await retrying(self.attempt, video_id, stage, number)
 
-    async def attempt(self, video_id: str, stage: Stage, num_retries: int) -> float | None:
-        """Try a stage of a video once; gives the Unix time of the next try, where there is to be one."""
-        try:
-            return await self._attempt(video_id, stage, num_retries)
-        except Exception:  # a fault of ours strands no video
-            logger.exception("an attempt of %s at %s failed within the orchestrator", stage, video_id)
-            return self._try_at(num_retries)
-
-    async def _attempt(self, video_id: str, stage: Stage, num_retries: int) -> float | None:
-        attempt = await self._ask(partial(begin_attempt, self.engine, video_id, stage))
+    async def attempt(self, video_id: str, stage: Stage, number: int) -> None:
+        """Try a stage of a video once; what follows from it is in the rows and in the queue."""
+        attempt = await self._ask(partial(begin_attempt, self.engine, video_id, stage, number))
         if attempt is None:
-            return None
+            return
         try:
             done = await self._run(attempt)
             outcome: Outcome = "reused" if done.is_reused else "done"
@@ -101,8 +92,8 @@ class VideoJobs:
             told = error if ending.outcome in COUNTED else None
             logger.warning("%s of %s: %s (%r)", stage, video_id, ending.outcome, error, exc_info=told)
         else:
-            return None
-        return await self._end(attempt, ending, num_retries)
+            return
+        await self._end(attempt, ending)
 
     async def _run(self, attempt: Attempt) -> Done:
         video, stage = attempt.video, self.stages[attempt.stage]
@@ -127,17 +118,14 @@ class VideoJobs:
         except DatabaseUnavailable:
             return False
 
-    async def _end(self, attempt: Attempt, ending: Ending, num_retries: int) -> float | None:
-        if ending.code is None:
-            await self._ask(partial(close_attempt, self.engine, attempt, ending.outcome))
-            return self._try_at(num_retries)
-        await self._ask(partial(fail, self.engine, attempt, ending.outcome, ending.code, ending.message))
-        return None
-
-    def _try_at(self, num_retries: int) -> float:
-        """Twice as late each time, up to five minutes, and never in step with others."""
-        wait_s = min(self.first_retry_s * 2 ** min(num_retries, 10), LAST_RETRY_S)
-        return time.time() + wait_s * random.uniform(0.8, 1.2)
+    async def _end(self, attempt: Attempt, ending: Ending) -> None:
+        if ending.code is not None:
+            await self._ask(partial(fail, self.engine, attempt, ending.outcome, ending.code, ending.message))
+            return
+        # Twice as late each time, and never in step with others.
+        wait_s = min(self.first_retry_s * 2 ** min(attempt.number - 1, 10), LAST_RETRY_S) * random.uniform(0.8, 1.2)
+        close = partial(close_attempt, self.engine, self.client, attempt, ending.outcome)
+        await self._ask(partial(close, retry_in_s=wait_s))
 
     async def _ask(self, transaction: Callable[[], T]) -> T:
         """Run a transaction in a thread until the database has taken it."""

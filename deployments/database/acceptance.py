@@ -40,7 +40,7 @@ def accept(
                 if new.preview is not None:
                     _share_preview(conn, video, new)
                 events.append(conn, video, "video.queued", {"stage": video.stage})
-                fair_order.enqueue(conn, client, video.id, video.stage, video.priority, is_first=True)
+                fair_order.enqueue(conn, client, video.id, video.stage, video.priority)
                 return Accepted(load(conn, video.id), is_replay=False)
         if first.request_hash != new.request_hash:
             raise KeyReused(f"the key {new.idempotency_key!r} came before with another request")

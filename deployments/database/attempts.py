@@ -2,6 +2,9 @@
 
 An attempt that was closed meanwhile, since another orchestrator took its video over, changes nothing any more. Its
 result is in the store, where the new one finds it.
+
+A video that has not ended has one workflow that will bring it on, at any time: what puts the next one into a queue is
+the transaction with which the one before has done its part.
 """
 
 from __future__ import annotations
@@ -23,16 +26,26 @@ from fv_ray.artifact_store import Stage, StageRecord
 MAX_RUNNING_PERCENT = 99
 
 
-def begin_attempt(engine: sa.Engine, video_id: str, stage: Stage) -> Attempt | None:
-    """Mark a video as in progress and open an attempt; None where nothing is left to do (cancelled, done, deleted).
+def begin_attempt(engine: sa.Engine, video_id: str, stage: Stage, number: int) -> Attempt | None:
+    """Mark a video as in progress and open an attempt; None where a workflow has nothing left to do.
 
     An attempt that is still open was left by an orchestrator that died: it is closed as lost.
+
+    Args:
+        engine: the database.
+        video_id: None is given where it was cancelled, deleted or done.
+        stage: at which it should be.
+        number: of the workflow's first attempt. Where that one or a later one has ended, the next workflow is in the
+            queue, and this one runs again since it died before DBOS knew.
     """
     with writing(engine) as conn:
         video = lock(conn, video_id)
         if video is None or video.stage != stage or video.state not in {"queued", "in_progress"}:
             return None
         of_video = (attempts.c.video_id == video_id) & (attempts.c.stage == stage)
+        has_ended = attempts.c.outcome.not_in(["running", "lost"])
+        if conn.execute(sa.select(attempts.c.number).where(of_video, attempts.c.number >= number, has_ended)).first():
+            return None
         lost = sa.update(attempts).where(of_video, attempts.c.outcome == "running")
         conn.execute(lost.values(outcome="lost", ended_at=time.time()))
         if video.cancel_requested:
@@ -112,11 +125,16 @@ def finish_stage(
             _queue_stage_two(conn, client, video)
 
 
-def close_attempt(engine: sa.Engine, attempt: Attempt, outcome: Outcome) -> None:
-    """An attempt ended without a result, and the video will be tried again."""
+def close_attempt(
+    engine: sa.Engine, client: DBOSClient, attempt: Attempt, outcome: Outcome, *, retry_in_s: float
+) -> None:
+    """An attempt ended without a result: the video will be tried again, and waits for it outside of its stage."""
     with writing(engine) as conn:
-        if _lock_open(conn, attempt) is not None:
+        video = _lock_open(conn, attempt)
+        if video is not None:
             _close(conn, attempt, outcome)
+            number = attempt.number + 1
+            fair_order.enqueue(conn, client, video.id, attempt.stage, video.priority, number=number, delay_s=retry_in_s)
 
 
 def fail(engine: sa.Engine, attempt: Attempt, outcome: Outcome, code: str, message: str) -> None:
@@ -138,7 +156,7 @@ def _start(conn: sa.Connection, video: Row) -> None:
 def _queue_stage_two(conn: sa.Connection, client: DBOSClient, video: Row) -> None:
     tag = fair_order.next_tag(conn, "stage_two", video.tenant)
     change(conn, video, stage="stage_two", is_waiting=True, priority=tag, queued_at=time.time())
-    fair_order.enqueue(conn, client, video.id, "stage_two", tag, is_first=False)
+    fair_order.enqueue(conn, client, video.id, "stage_two", tag)
 
 
 def _refuse_removed(conn: sa.Connection, record: StageRecord) -> None:

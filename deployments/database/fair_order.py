@@ -32,14 +32,28 @@ def advance_clock(conn: sa.Connection, stage: Stage, tag: int) -> None:
     conn.execute(sa.update(clocks).where(clocks.c.stage == stage, clocks.c.tag < tag).values(tag=tag))
 
 
-def enqueue(conn: sa.Connection, client: DBOSClient, video_id: str, stage: Stage, tag: int, *, is_first: bool) -> None:
-    """Put a stage's workflow into its queue, in the caller's transaction."""
+def enqueue(
+    conn: sa.Connection,
+    client: DBOSClient,
+    video_id: str,
+    stage: Stage,
+    tag: int,
+    *,
+    number: int = 1,
+    delay_s: float | None = None,
+) -> None:
+    """Put a try into its stage's queue, in the caller's transaction: the one whose first attempt has that number.
+
+    One that is delayed is no candidate before its time, and keeps its tag.
+    """
     options = EnqueueOptions(
         workflow_name=RUN_STAGE,
         queue_name=stage,
-        workflow_id=workflow_id(video_id, stage, is_first=is_first),
+        workflow_id=workflow_id(video_id, stage, number),
         priority=tag,
         app_version=APPLICATION_VERSION,
         serialization_type=WorkflowSerializationFormat.PORTABLE,
     )
-    client.enqueue_in_transaction(conn, options, video_id, stage)
+    if delay_s is not None:
+        options["delay_seconds"] = delay_s
+    client.enqueue_in_transaction(conn, options, video_id, stage, number)

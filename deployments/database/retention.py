@@ -90,8 +90,10 @@ def forget(engine: sa.Engine, now: float, *, record_s: float, usage_s: float) ->
     was_deleted = (videos.c.deleted_at <= now - DELETED_RECORD_S) & _HAS_ENDED
     has_results = sa.exists().where(results.c.video_id == videos.c.id)
     old_videos = sa.select(videos.c.id).where(is_old | was_deleted, ~has_results).limit(NUM_AT_ONCE)
+    # Those of a video that has not ended say what its next one is called.
+    is_needed = sa.exists().where(videos.c.id == attempts.c.video_id, ~_HAS_ENDED)
     old_attempts = sa.select(attempts.c.video_id, attempts.c.stage, attempts.c.number).where(
-        attempts.c.ended_at <= now - usage_s
+        attempts.c.ended_at <= now - usage_s, ~is_needed
     )
     attempt = sa.tuple_(attempts.c.video_id, attempts.c.stage, attempts.c.number)
     with writing(engine) as conn:

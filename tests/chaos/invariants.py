@@ -9,8 +9,10 @@ from typing import Any
 
 import av
 import sqlalchemy as sa
+from dbos import DBOSClient
 
 from deployments.database.tables import METADATA
+from deployments.job_names import RUN_STAGE
 from fv_ray.artifact_store import ArtifactStore, StageRecord
 from fv_ray.errors import StorageError
 from tests.chaos.client import TERMINAL, History
@@ -62,9 +64,16 @@ def examine(
     ids = {video_id for _, video_id in history.accepted}
     rows = _settled_rows(engine, ids, settle_s)
     found = Findings(num_videos=len(ids))
+    waiting = _waiting_workflows(engine)
     found.lost += _lost(ids, history, rows["videos"], may_fail)
+    found.lost += [
+        f"{video.id} is {video.state}, and nothing will bring it on"
+        for video in rows["videos"]
+        if video.state not in TERMINAL and not waiting[video.id]
+    ]
     found.num_failed = sum(video.state == "failed" for video in rows["videos"])
     found.duplicated += _duplicated(history, rows)
+    found.duplicated += [f"{video_id} has {waiting[video_id]} workflows" for video_id in ids if waiting[video_id] > 1]
     found.corrupted += _corrupted(history, rows["results"], store)
     found.overlapping += _overlapping(marks)
     begun = Counter(mark.work_key for mark in marks if mark.what == "begin")
@@ -86,6 +95,15 @@ def _settled_rows(engine: sa.Engine, ids: Set[str], settle_s: float) -> dict[str
         if not is_open or time.monotonic() > deadline:
             return rows
         time.sleep(0.2)
+
+
+def _waiting_workflows(engine: sa.Engine) -> Counter[str]:
+    """How many of each video will run, or do."""
+    client = DBOSClient(system_database_engine=engine)
+    status = ["ENQUEUED", "DELAYED", "PENDING"]
+    found = client.list_workflows(status=status, name=RUN_STAGE, load_input=False, load_output=False)
+    client.destroy()
+    return Counter(workflow.workflow_id.partition("-")[0] for workflow in found)
 
 
 def _video_id(row: Any) -> str:

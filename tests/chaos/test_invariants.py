@@ -12,8 +12,10 @@ from dbos import DBOSClient
 
 from deployments.database.attempts import finish_stage
 from deployments.database.engine import open_engine
+from deployments.database.fair_order import enqueue
 from deployments.database.tables import METADATA
 from deployments.database.upgrade import upgrade
+from deployments.job_names import workflow_id
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.video_io import encode_mp4
 from tests.chaos.client import History, Told
@@ -107,6 +109,11 @@ def download_another(scene: Scene) -> None:
     told[scene.video_id] = replace(told[scene.video_id], sha256="00")
 
 
+def enqueue_twice(scene: Scene) -> None:
+    with scene.database.engine.begin() as conn:
+        enqueue(conn, scene.database.client, scene.video_id, "stage_one", 1, number=2, delay_s=9)
+
+
 def run_two_at_once(scene: Scene) -> None:
     scene.marks.insert(1, Mark("begin", 1, "cd" * 32, 1.5))
 
@@ -120,6 +127,7 @@ def run_two_at_once(scene: Scene) -> None:
         (accept_again, "duplicated"),
         (do_again, "duplicated"),
         (leave_open, "duplicated"),
+        (enqueue_twice, "duplicated"),
         (cut_file, "corrupted"),
         (change_record, "corrupted"),
         (download_another, "corrupted"),
@@ -130,6 +138,13 @@ def test_a_harm_is_found(scene: Scene, harm: Callable[[Scene], None], kind: str)
     assert scene.examine().wrong == []
     harm(scene)
     assert getattr(scene.examine(), kind)
+
+
+def test_a_video_that_nothing_will_bring_on_is_found(scene: Scene) -> None:
+    strand(scene)
+    num_lost = len(scene.examine().lost)
+    scene.database.client.cancel_workflow(workflow_id(scene.video_id, "stage_one", 1))
+    assert len(scene.examine().lost) == num_lost + 1
 
 
 def test_a_run_that_is_made_again_is_counted(scene: Scene) -> None:

@@ -15,6 +15,7 @@ from dbos import DBOS
 from deployments.config import AppConfig, StageConfig
 from deployments.database.records import VideoRecord
 from deployments.database.videos import cancel, read
+from deployments.job_names import workflow_id
 from deployments.orchestrator import launch_jobs
 from deployments.stage_one import StageOneReplica
 from deployments.stage_stream import StageCall
@@ -33,11 +34,19 @@ def run_jobs(sqlite_template: Path, tmp_path: Path) -> Iterator[Running]:
     shutil.copy(sqlite_template, tmp_path / "videos.sqlite")
 
     def run(
-        stage_one: StageCall, stage_two: StageCall | None = None, *, stall_s: float = 60.0, rank: int = 0
+        stage_one: StageCall,
+        stage_two: StageCall | None = None,
+        *,
+        stall_s: float = 60.0,
+        rank: int = 0,
+        first_retry_s: float = 0.01,
     ) -> Database:
         stage = StageConfig(stall_s=stall_s)
         config = AppConfig(
-            database_url=f"sqlite:///{tmp_path}/videos.sqlite", stage_one=stage, stage_two=stage, first_retry_s=0.01
+            database_url=f"sqlite:///{tmp_path}/videos.sqlite",
+            stage_one=stage,
+            stage_two=stage,
+            first_retry_s=first_retry_s,
         )
         jobs = launch_jobs(config, {"stage_one": stage_one, "stage_two": stage_two or stage_one}, rank)
         return Database(config.database_url, jobs.engine, jobs.client)
@@ -135,6 +144,23 @@ def test_a_running_video_is_cancelled(run_jobs: Running) -> None:
     cancel(database.engine, video.tenant, video.id)
     assert until(database, video, "failed").error_code == "cancelled"
     assert script.num_closed == 1
+
+
+def test_what_waits_for_its_next_try_keeps_no_place(run_jobs: Running) -> None:
+    database = run_jobs(Script(*[ZeroDivisionError()] * 2, None, None), first_retry_s=300)
+    waiting, cancelled = (accepted(database, a_video(kind="preview")) for _ in range(2))  # as many as there are places
+    while outcomes(database) != ["failed"] * 2:
+        time.sleep(0.05)
+    until(database, accepted(database, a_video(kind="preview")), "completed")
+
+    assert cancel(database.engine, cancelled.tenant, cancelled.id).state == "failed"
+    DBOS.destroy(destroy_registry=True)
+    database = run_jobs(Script(None), rank=1)  # whoever comes takes it up
+    for video in (cancelled, waiting):
+        database.client.set_workflow_delay(workflow_id(video.id, "stage_one", 2), delay_seconds=0)
+    until(database, waiting, "completed")
+    assert database.client.retrieve_workflow(workflow_id(cancelled.id, "stage_one", 2)).get_result() is None
+    assert sorted(row.outcome for row in rows(database, "attempts")) == ["done", "done", "failed", "failed"]
 
 
 @pytest.mark.parametrize("rank", [0, 1], ids=["of its rank", "of a rank that there is no more"])

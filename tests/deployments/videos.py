@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from dbos import DBOSClient
 
 from deployments.database.acceptance import accept
-from deployments.database.attempts import begin_attempt, finish_stage
-from deployments.database.records import Attempt, Kind, NewVideo, VideoRecord
+from deployments.database.attempts import begin_attempt, close_attempt, finish_stage
+from deployments.database.records import Attempt, Kind, NewVideo, Outcome, VideoRecord
 from deployments.database.tables import METADATA
 from fv_ray.artifact_store import Stage, StageRecord
 from fv_ray.types import StageOneSampling, StageTwoSampling, VideoRequest
@@ -59,9 +59,20 @@ def accepted(database: Database, new: NewVideo | None = None, *, most: int = 10*
 
 
 def begun(database: Database, video: VideoRecord, stage: Stage | None = None) -> Attempt:
-    attempt = begin_attempt(database.engine, video.id, stage or video.stage)
+    """By the workflow whose turn it is."""
+    stage = stage or video.stage
+    ended = [
+        row.number
+        for row in rows(database, "attempts")
+        if (row.video_id, row.stage) == (video.id, stage) and row.outcome not in {"running", "lost"}
+    ]
+    attempt = begin_attempt(database.engine, video.id, stage, max(ended, default=0) + 1)
     assert attempt is not None
     return attempt
+
+
+def crashed(database: Database, attempt: Attempt, outcome: Outcome = "crashed", *, retry_in_s: float = 5.0) -> None:
+    close_attempt(database.engine, database.client, attempt, outcome, retry_in_s=retry_in_s)
 
 
 def finished(database: Database, attempt: Attempt, name: str | None = None) -> None:

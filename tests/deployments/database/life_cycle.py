@@ -11,8 +11,9 @@ from deployments.database import attempts, retention, videos
 from deployments.database.acceptance import accept
 from deployments.database.events import events_after
 from deployments.database.records import DERIVED_KEY, Attempt, KeyReused, NewVideo, NotThere, ResultRemoved
+from deployments.job_names import workflow_id
 from fv_ray.artifact_store import Stage
-from tests.deployments.videos import KEEP_S, Database, a_result, a_video, rows, workflows
+from tests.deployments.videos import KEEP_S, Database, a_result, a_video, crashed, rows, workflows
 
 FOREVER = 1e15
 TENANTS = st.sampled_from(["fox", "owl"])
@@ -36,6 +37,7 @@ class Model:
     key: str | None = None
     num_attempts: int = 0
     open_number: int | None = None
+    workflow: int = 1  # the number of the first attempt of the one that will bring it on
 
     def free_key(self) -> None:
         if self.key is not None and self.key.startswith(DERIVED_KEY):
@@ -151,13 +153,17 @@ class LifeCycle(RuleBasedStateMachine):
     @precondition(lambda self: self.models)
     @rule(data=st.data(), is_at_its_stage=st.integers(0, 9), name=st.sampled_from("xy"))
     def begin(self, data: st.DataObject, is_at_its_stage: int, name: str) -> None:
-        """Also what another orchestrator does when one has crashed: what was open is lost."""
+        """Also what another orchestrator does when one has crashed: what was open is lost.
+
+        And what a workflow does that has done its part and runs again.
+        """
         model = self.choose(data)
         stage: Stage = (
             model.stage if is_at_its_stage else ({"stage_one": "stage_two", "stage_two": "stage_one"})[model.stage]
         )  # type: ignore[assignment]
-        attempt = attempts.begin_attempt(self.database.engine, model.id, stage)
-        if stage != model.stage or model.state in ENDED:
+        number = data.draw(st.sampled_from([model.workflow, 1]))
+        attempt = attempts.begin_attempt(self.database.engine, model.id, stage, number)
+        if stage != model.stage or model.state in ENDED or number < model.workflow:
             assert attempt is None
         elif model.is_asked_to_cancel:
             assert attempt is None
@@ -207,7 +213,7 @@ class LifeCycle(RuleBasedStateMachine):
         elif model.is_asked_to_cancel:
             model.fail("cancelled")
         else:
-            model.stage, model.is_waiting, model.num_attempts = "stage_two", True, 0
+            model.stage, model.is_waiting, model.num_attempts, model.workflow = "stage_two", True, 0, 1
             self.num_workflows += 1
 
     @precondition(lambda self: self.runs)
@@ -217,11 +223,14 @@ class LifeCycle(RuleBasedStateMachine):
         if for_good:
             attempts.fail(self.database.engine, run.attempt, "crashed", "crash_loop", "it crashed")
         else:
-            attempts.close_attempt(self.database.engine, run.attempt, "crashed")
+            crashed(self.database, run.attempt)
         if is_open and model is not None:
             model.open_number = None
             if for_good:
                 model.fail("crash_loop")
+            else:
+                model.workflow = run.attempt.number + 1
+                self.num_workflows += 1
 
     # ---- the sweeper
 
@@ -281,17 +290,18 @@ class LifeCycle(RuleBasedStateMachine):
             assert (told[-1].type in {"video.completed", "video.failed"}) == (model.state in ENDED)
 
     @invariant()
-    def no_result_is_missing_and_every_waiting_video_is_in_the_queue(self) -> None:
+    def no_result_is_missing_and_every_video_that_has_not_ended_has_its_workflow(self) -> None:
         if not hasattr(self, "database"):
             return
         assert {row.work_key for row in rows(self.database, "results")} <= self.store.keys() - self.marked
         queued = {workflow["workflow_uuid"]: workflow for workflow in workflows(self.database)}
         assert len(queued) == self.num_workflows
         for video in rows(self.database, "videos"):
-            if video.is_waiting:
-                is_second = video.kind == "full" and video.stage == "stage_two"
-                workflow = queued[f"{video.id}-stage_two" if is_second else video.id]
+            if video.state not in ENDED:
+                number = self.models[video.id].workflow
+                workflow = queued[workflow_id(video.id, video.stage, number)]
                 assert (workflow["queue_name"], workflow["priority"]) == (video.stage, video.priority)
+                assert workflow["status"] == ("ENQUEUED" if number == 1 else "DELAYED")
 
     def choose(self, data: st.DataObject) -> Model:
         return self.models[data.draw(st.sampled_from(sorted(self.models)))]

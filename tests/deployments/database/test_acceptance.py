@@ -42,7 +42,7 @@ def test_a_video_comes_with_its_event_and_its_place_in_the_queue(database: Datab
     ]
     [workflow] = workflows(database)
     told = [workflow[name] for name in ("workflow_uuid", "name", "queue_name", "status", "priority")]
-    assert told == [video.id, RUN_STAGE, "stage_one", "ENQUEUED", video.priority]
+    assert told == [f"{video.id}-stage_one-1", RUN_STAGE, "stage_one", "ENQUEUED", video.priority]
     assert workflow["application_version"] == APPLICATION_VERSION
     assert workflow["serialization"] == "portable_json"
 
@@ -50,7 +50,7 @@ def test_a_video_comes_with_its_event_and_its_place_in_the_queue(database: Datab
 def test_what_dbos_runs_is_the_video_and_its_stage(database: Database) -> None:
     video = accepted(database)
     [workflow] = database.client.list_workflows()
-    assert workflow.input == {"args": (video.id, "stage_one"), "kwargs": {}}
+    assert workflow.input == {"args": (video.id, "stage_one", 1), "kwargs": {}}
 
 
 def test_ids_sort_by_creation(database: Database) -> None:
@@ -154,5 +154,5 @@ def test_what_was_accepted_survives_a_kill(database: Database) -> None:
     stored = {video.id for video in rows(database, "videos")}
     assert told <= stored
     assert stored == {event.video_id for event in rows(database, "events")}
-    assert stored == {workflow["workflow_uuid"] for workflow in workflows(database)}
+    assert stored == {workflow["workflow_uuid"].partition("-")[0] for workflow in workflows(database)}
     assert all(json.loads(json.dumps(video.request))["seed"] == 2**63 - 1 for video in rows(database, "videos"))

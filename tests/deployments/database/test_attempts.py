@@ -1,9 +1,10 @@
+import time
+
 import pytest
 
 from deployments.database.attempts import (
     begin_attempt,
     cancel_requested,
-    close_attempt,
     fail,
     finish_stage,
     record_progress,
@@ -19,6 +20,7 @@ from tests.deployments.videos import (
     a_video,
     accepted,
     begun,
+    crashed,
     finished,
     made,
     rows,
@@ -39,16 +41,16 @@ def test_a_full_video_waits_for_stage_two_and_is_completed(database: Database) -
     finished(database, begun(database, video))
     between = read(database.engine, "fox", video.id)
     assert (between.state, between.stage, between.is_waiting) == ("in_progress", "stage_two", True)
-    second = next(row for row in workflows(database) if row["workflow_uuid"] == f"{video.id}-stage_two")
+    second = next(row for row in workflows(database) if row["workflow_uuid"] == f"{video.id}-stage_two-1")
     assert (second["queue_name"], second["status"], second["priority"]) == ("stage_two", "ENQUEUED", between.priority)
-    assert begin_attempt(database.engine, video.id, "stage_one") is None
+    assert begin_attempt(database.engine, video.id, "stage_one", 1) is None
     finished(database, begun(database, video, "stage_two"))
     done = read(database.engine, "fox", video.id)
     assert (done.state, done.progress, done.is_waiting) == ("completed", 100, False)
     assert done.preview is not None
     assert done.video is not None
     assert done.expires_at == pytest.approx(done.completed_at + KEEP_S, abs=60)  # type: ignore[operator]
-    assert begin_attempt(database.engine, video.id, "stage_two") is None
+    assert begin_attempt(database.engine, video.id, "stage_two", 1) is None
     assert event_types(database, video.id) == [
         "video.queued",
         "video.in_progress",
@@ -84,7 +86,7 @@ def test_progress_never_falls_and_reaches_100_only_when_completed(database: Data
 )
 def test_some_outcomes_count_against_a_video(database: Database, ended: Outcome, num_counted: int) -> None:
     video = accepted(database)
-    close_attempt(database.engine, begun(database, video), ended)
+    crashed(database, begun(database, video), ended)
     again = begun(database, video)
     assert (again.number, again.num_counted) == (2, num_counted)
 
@@ -96,11 +98,36 @@ def test_an_attempt_that_was_taken_over_changes_nothing(database: Database) -> N
     assert outcomes(database) == [(1, "lost", None), (2, "running", None)]
     assert record_progress(database.engine, old, 50, {})
     finished(database, old)
-    close_attempt(database.engine, old, "crashed")
+    crashed(database, old)
     fail(database.engine, old, "failed", "crash_loop", "it crashed")
     assert read(database.engine, "fox", video.id) == new.video
     finished(database, new)
     assert outcomes(database) == [(1, "lost", None), (2, "done", 3.5)]
+
+
+def test_the_next_try_waits_in_the_queue_and_is_one(database: Database) -> None:
+    video = accepted(database)
+    begun(database, video)
+    attempt = begun(database, video)  # the first one was lost
+    before = time.time()
+    crashed(database, attempt, retry_in_s=300)
+    crashed(database, attempt, retry_in_s=300)
+    [first, again] = sorted(workflows(database), key=lambda row: row["workflow_uuid"])
+    assert (again["workflow_uuid"], again["queue_name"]) == (f"{video.id}-stage_one-3", "stage_one")
+    assert (again["status"], again["priority"]) == ("DELAYED", first["priority"])
+    assert again["delay_until_epoch_ms"] / 1000 == pytest.approx(before + 300, abs=60)
+    by_id = {told.workflow_id: told.input["args"] for told in database.client.list_workflows()}  # type: ignore[index]
+    assert by_id[again["workflow_uuid"]] == (video.id, "stage_one", 3)
+
+
+def test_a_workflow_that_has_done_its_part_begins_nothing_more(database: Database) -> None:
+    """It runs again where its orchestrator died before DBOS knew of its end."""
+    video = accepted(database)
+    crashed(database, begun(database, video))
+    assert begin_attempt(database.engine, video.id, "stage_one", 1) is None
+    begun(database, video)
+    assert begin_attempt(database.engine, video.id, "stage_one", 1) is None
+    assert outcomes(database) == [(1, "crashed", None), (2, "running", None)]
 
 
 def test_a_result_that_was_found_costs_nothing(database: Database) -> None:
@@ -139,12 +166,12 @@ def test_a_full_video_is_cancelled_between_its_stages(database: Database) -> Non
         ended = read(database.engine, "fox", attempt.video.id)
         assert (ended.state, ended.error_code, ended.is_waiting) == ("failed", "cancelled", False)
         assert ended.preview is not None
-        assert begin_attempt(database.engine, ended.id, "stage_two") is None
+        assert begin_attempt(database.engine, ended.id, "stage_two", 1) is None
 
 
 def test_a_cancel_between_two_attempts_ends_the_video_at_once(database: Database) -> None:
     video = accepted(database)
-    close_attempt(database.engine, begun(database, video), "crashed")
+    crashed(database, begun(database, video))
     assert cancel(database.engine, "fox", video.id).state == "failed"
 
 
@@ -152,7 +179,7 @@ def test_a_cancel_that_a_dead_orchestrator_missed_is_kept(database: Database) ->
     video = accepted(database)
     begun(database, video)
     cancel(database.engine, "fox", video.id)
-    assert begin_attempt(database.engine, video.id, "stage_one") is None
+    assert begin_attempt(database.engine, video.id, "stage_one", 1) is None
     assert read(database.engine, "fox", video.id).error_code == "cancelled"
 
 
@@ -166,4 +193,4 @@ def test_what_any_exception_says_can_be_stored(database: Database) -> None:
 
 
 def test_only_a_known_video_begins(database: Database) -> None:
-    assert begin_attempt(database.engine, "video_0", "stage_one") is None
+    assert begin_attempt(database.engine, "video_0", "stage_one", 1) is None

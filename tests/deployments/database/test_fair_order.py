@@ -4,6 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 from deployments.database.fair_order import MAX_TAG, advance_clock, next_tag
+from deployments.job_names import workflow_id
 from tests.deployments.videos import Database, a_video, accepted, begun, finished, workflows
 
 ROOT = Path(__file__).parents[3]
@@ -13,7 +14,7 @@ NUM_STARTED_BEFORE = 3
 
 def order(database: Database) -> list[str]:
     """Of what waits in DBOS' queues, as DBOS takes it."""
-    return [workflow["workflow_uuid"] for workflow in workflows(database)]
+    return [workflow["workflow_uuid"].partition("-")[0] for workflow in workflows(database)]
 
 
 def test_tenants_take_turns_however_many_videos_one_has(database: Database) -> None:
@@ -58,8 +59,8 @@ config = {"name": "fv-ray", "system_database_engine": engine, "application_versi
 DBOS(config={**config, "executor_id": "orchestrator-0", "run_admin_server": False})
 
 @DBOS.workflow(name=RUN_STAGE)
-def run_stage(video_id: str, stage: str) -> None:
-    if begin_attempt(engine, video_id, stage) is not None:
+def run_stage(video_id: str, stage: str, number: int) -> None:
+    if begin_attempt(engine, video_id, stage, number) is not None:
         sys.stdout.write(f"{video_id}\\n")
         sys.stdout.flush()
 
@@ -83,6 +84,6 @@ def test_500_videos_of_one_tenant_delay_anothers_by_one(database: Database) -> N
     foxes = [accepted(database, a_video("fox", kind="preview")) for _ in range(NUM_OF_ONE_TENANT)]
     for video in foxes[:NUM_STARTED_BEFORE]:
         begun(database, video)
-        database.client.cancel_workflow(video.id)
+        database.client.cancel_workflow(workflow_id(video.id, "stage_one", 1))
     owl = accepted(database, a_video("owl", kind="preview"))
     assert started(database, 3) == [foxes[NUM_STARTED_BEFORE].id, owl.id, foxes[NUM_STARTED_BEFORE + 1].id]

@@ -14,6 +14,7 @@ from tests.deployments.videos import (
     a_video,
     accepted,
     begun,
+    crashed,
     finished,
     made,
     rows,
@@ -114,6 +115,13 @@ def test_a_row_stays_while_its_results_are_there(database: Database) -> None:
     assert len(rows(database, "videos")) == 1
 
 
+def test_attempts_stay_while_their_video_is_tried_again(database: Database) -> None:
+    video = accepted(database)
+    crashed(database, begun(database, video))
+    swept(database, time.time() + 2, usage_s=1)
+    assert begun(database, video).number == 2
+
+
 def test_a_deleted_video_lets_all_go_soon(database: Database) -> None:
     video = made(database)
     delete(database.engine, "fox", video.id)
@@ -128,5 +136,5 @@ def test_a_deleted_video_that_still_runs_is_kept_until_it_has_ended(database: Da
     begun(database, video)
     delete(database.engine, "fox", video.id)
     swept(database, time.time() + 2 * DELETED_RECORD_S)
-    assert begin_attempt(database.engine, video.id, "stage_one") is None
+    assert begin_attempt(database.engine, video.id, "stage_one", 1) is None
     assert [row.state for row in rows(database, "videos")] == ["failed"]

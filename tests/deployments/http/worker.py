@@ -24,7 +24,7 @@ class Worker:
     folder: Path
 
     def begin(self, video_id: str, stage: Stage = "stage_one") -> Attempt:
-        attempt = begin_attempt(self.service.engine, video_id, stage)
+        attempt = begin_attempt(self.service.engine, video_id, stage, 1)
         assert attempt is not None
         return attempt
 
