@@ -17,7 +17,7 @@ from ray.exceptions import (
 )
 from ray.serve.exceptions import RayServeException, RequestCancelledError
 
-from deployments.database.records import Outcome
+from deployments.database.records import Kind, Outcome
 from deployments.stage_stream import StageStalled, StreamCut
 from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, WorkRefused
 from fv_ray.errors import ArtifactDamaged, CheckpointError, InputError, NumericalError, StorageError
@@ -25,7 +25,7 @@ from fv_ray.errors import ArtifactDamaged, CheckpointError, InputError, Numerica
 MAX_COUNTED = 3
 """Attempts that a video may spoil."""
 
-_TERMINAL = (ArtifactDamaged, CheckpointError, InputError, NumericalError)
+_TERMINAL = (CheckpointError, InputError, NumericalError)
 _DRAINED = (ActorUnavailableError, NodeDiedError, ObjectLostError, RequestCancelledError, TaskCancelledError)
 _REFUSED = (RayServeException, StorageError, WorkRefused)
 _CRASHED = (ActorDiedError, DeviceFailed, OutOfMemoryError, WorkerCrashedError)
@@ -39,12 +39,16 @@ class Ending:
     code: str | None = None
     """Why the video has failed; None where it is tried again."""
     message: str = ""
+    remakes_preview: bool = False
+    """Whether the video goes back to stage one."""
 
 
-def ending_of(error: BaseException, num_counted: int) -> Ending:
-    """Decide by the error, and by how many attempts already count against the video."""
+def ending_of(error: BaseException, num_counted: int, kind: Kind) -> Ending:
+    """Decide by the error, by how many attempts already count against the video, and by what the video is."""
     while isinstance(error, RayTaskError):
         error = error.cause  # what was raised in the replica
+    if isinstance(error, ArtifactDamaged):
+        return _damaged(num_counted + 1, kind)
     if isinstance(error, _TERMINAL):
         return Ending("failed", _code(error), str(error))
     if isinstance(error, (StreamCut, *_DRAINED)) or (isinstance(error, ActorDiedError) and error.preempted):
@@ -54,6 +58,15 @@ def ending_of(error: BaseException, num_counted: int) -> Ending:
     if isinstance(error, DeviceOutOfMemory) and num_counted:
         return Ending("failed", "out_of_memory", "The device has too little memory for this video: make it smaller.")
     return _counted(_outcome(error), num_counted + 1)
+
+
+def _damaged(num_counted: int, kind: Kind) -> Ending:
+    """A preview that is another video's is not made again: its commit is of these very bits."""
+    if kind == "full" and num_counted < MAX_COUNTED:
+        return Ending("failed", remakes_preview=True)
+    what = "the video" if kind == "full" else "the preview, and commit that one"
+    told = "The stored preview of this video is damaged or missing, and stage two needs all of it"
+    return Ending("failed", "artifact_damaged", f"{told}: ask again for {what}.")
 
 
 def _counted(outcome: Outcome, num_counted: int) -> Ending:

@@ -60,7 +60,7 @@ class StageRunner:
             WorkRefused: this replica is to be replaced.
         """
         self.check()
-        async for found in self._ask_store(0.0, partial(self._store.find, work_key)):
+        async for found in self._ask_store(0.0, partial(self._store.find_whole, work_key)):
             if isinstance(found, Step):
                 yield found
             elif found is not None:

@@ -26,6 +26,7 @@ from deployments.database.attempts import (
     fail,
     finish_stage,
     record_progress,
+    remake_preview,
 )
 from deployments.database.records import COUNTED, Attempt, DatabaseUnavailable, Outcome, ResultRemoved
 from deployments.job_names import RUN_STAGE
@@ -88,7 +89,7 @@ class VideoJobs:
         except ResultRemoved:
             ending = Ending("refused")  # the next attempt finds nothing, and makes it anew
         except Exception as error:
-            ending = ending_of(error, attempt.num_counted)
+            ending = ending_of(error, attempt.num_counted, attempt.video.kind)
             told = error if ending.outcome in COUNTED else None
             logger.warning("%s of %s: %s (%r)", stage, video_id, ending.outcome, error, exc_info=told)
         else:
@@ -121,6 +122,9 @@ class VideoJobs:
     async def _end(self, attempt: Attempt, ending: Ending) -> None:
         if ending.code is not None:
             await self._ask(partial(fail, self.engine, attempt, ending.outcome, ending.code, ending.message))
+            return
+        if ending.remakes_preview:
+            await self._ask(partial(remake_preview, self.engine, self.client, attempt))
             return
         # Twice as late each time, and never in step with others.
         wait_s = min(self.first_retry_s * 2 ** min(attempt.number - 1, 10), LAST_RETRY_S) * random.uniform(0.8, 1.2)

@@ -67,7 +67,7 @@ class StageRecord(Value):
 
 
 class ArtifactStore:
-    """A place in which writing twice is harmless. Threads may share one."""
+    """A place in which writing twice is harmless. Threads may share one. Every method may raise StorageError."""
 
     def __init__(self, blobs: Blobs, patience_s: float) -> None:
         self._blobs, self._patience_s = blobs, patience_s
@@ -91,13 +91,21 @@ class ArtifactStore:
         return store
 
     def find(self, work_key: str) -> StageRecord | None:
-        """The record of that work, where it is done.
-
-        Raises:
-            StorageError: the store cannot be read, or the record is not understood.
-        """
+        """The record of that work, where it is done."""
         content = self._blobs.read(f"{_folder(work_key)}/{RECORD_FILE}")
         return None if content is None else self._parse(content, work_key)
+
+    def find_whole(self, work_key: str) -> StageRecord | None:
+        """As `find`, every file read. The record of a damaged one is removed, so that its work can be done again."""
+        record = self.find(work_key)
+        try:
+            for artifact in record.artifacts.values() if record else ():
+                self.read(artifact)
+        except ArtifactDamaged:
+            if self.find(work_key) == record:  # else somebody has done it again meanwhile
+                self._blobs.remove(f"{_folder(work_key)}/{RECORD_FILE}")
+            return None
+        return record
 
     def commit(
         self, work_key: str, stage: Stage, files: Mapping[str, Path], *, device: str, device_seconds: float
@@ -172,11 +180,7 @@ class ArtifactStore:
         return self._blobs.sign(artifact.path, expires_s, file_name=file_name, media_type=artifact.media_type)
 
     def delete(self, work_key: str) -> None:
-        """Remove a work's record, then its files; nothing where there are none.
-
-        Raises:
-            StorageError: something could not be removed; call it again.
-        """
+        """Remove a work's record, then its files; nothing where there are none. What has failed, call again."""
         folder = _folder(work_key)
         self._blobs.remove(f"{folder}/{RECORD_FILE}")
         for path in self._blobs.files(folder):
@@ -186,9 +190,6 @@ class ArtifactStore:
         """Paths of files that no record names and that were written before a time: `sweep` removes them.
 
         Lists the whole store, and reads a record only where two files have one name.
-
-        Raises:
-            StorageError: the store cannot be read.
         """
         for group in (*self._blobs.folders("w"), "probe"):
             for folder, paths in groupby(sorted(self._blobs.files(group)), key=lambda path: path.rpartition("/")[0]):
@@ -197,16 +198,8 @@ class ArtifactStore:
                         yield path
 
     def sweep(self, older_than: datetime) -> int:
-        """Remove the orphans, of longer ago than any commit takes, such as a day; give how many.
-
-        Raises:
-            StorageError: the store cannot be read or written.
-        """
-        num_removed = 0
-        for path in self.orphans(older_than):
-            self._blobs.remove(path)
-            num_removed += 1
-        return num_removed
+        """Remove the orphans, of longer ago than any commit takes, such as a day; give how many."""
+        return sum(1 for path in self.orphans(older_than) if self._blobs.remove(path) is None)
 
     def check(self) -> None:
         """See that the store answers, takes a file, and keeps it from a second writer, for a readiness probe.
@@ -276,7 +269,7 @@ class ArtifactStore:
 
     def _damaged(self, artifact: Artifact, what: str) -> ArtifactDamaged:
         told = f"{self._blobs}/{artifact.path} {what}; {artifact.num_bytes} of digest {artifact.sha256} were stored"
-        return ArtifactDamaged(f"{told}: delete its work and run the stage again")
+        return ArtifactDamaged(f"{told}: run the stage again")
 
 
 def _folder(work_key: str) -> str:

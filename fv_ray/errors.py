@@ -41,7 +41,7 @@ class StorageError(FvRayError):
 
 
 class ArtifactDamaged(StorageError):
-    """A stored file is missing or not what was stored: delete its work and run the stage again."""
+    """A stored file is missing or not what was stored: run the stage again."""
 
 
 class StoreUnavailable(StorageError):

@@ -107,6 +107,7 @@ def finish_stage(
         _refuse_removed(conn, record)
         _close(conn, attempt, outcome, record)
         expires_at = time.time() + keep_s
+        conn.execute(sa.delete(results).where(results.c.video_id == video.id, results.c.stage == attempt.stage))
         stored = sa.insert(results).values(
             video_id=video.id,
             stage=attempt.stage,
@@ -122,7 +123,7 @@ def finish_stage(
         if video.cancel_requested:
             ending.cancel(conn, video)
         else:
-            _queue_stage_two(conn, client, video)
+            _queue(conn, client, video, "stage_two")
 
 
 def close_attempt(
@@ -135,6 +136,16 @@ def close_attempt(
             _close(conn, attempt, outcome)
             number = attempt.number + 1
             fair_order.enqueue(conn, client, video.id, attempt.stage, video.priority, number=number, delay_s=retry_in_s)
+
+
+def remake_preview(engine: sa.Engine, client: DBOSClient, attempt: Attempt) -> None:
+    """Stage two cannot read the preview: the video goes back to stage one, and keeps what it has until that is done."""
+    with writing(engine) as conn:
+        video = _lock_open(conn, attempt)
+        if video is not None:
+            _close(conn, attempt, "failed")
+            events.append(conn, video, "video.queued", {"stage": "stage_one"})
+            _queue(conn, client, video, "stage_one")
 
 
 def fail(engine: sa.Engine, attempt: Attempt, outcome: Outcome, code: str, message: str) -> None:
@@ -153,10 +164,13 @@ def _start(conn: sa.Connection, video: Row) -> None:
     events.append(conn, video, "video.in_progress", {"stage": video.stage})
 
 
-def _queue_stage_two(conn: sa.Connection, client: DBOSClient, video: Row) -> None:
-    tag = fair_order.next_tag(conn, "stage_two", video.tenant)
-    change(conn, video, stage="stage_two", is_waiting=True, priority=tag, queued_at=time.time())
-    fair_order.enqueue(conn, client, video.id, "stage_two", tag)
+def _queue(conn: sa.Connection, client: DBOSClient, video: Row, stage: Stage) -> None:
+    """At its other stage, where it may have been before."""
+    tag = fair_order.next_tag(conn, stage, video.tenant)
+    change(conn, video, stage=stage, is_waiting=True, priority=tag, queued_at=time.time())
+    of_stage = (attempts.c.video_id == video.id) & (attempts.c.stage == stage)
+    last = conn.execute(sa.select(sa.func.max(attempts.c.number)).where(of_stage)).scalar()
+    fair_order.enqueue(conn, client, video.id, stage, tag, number=(last or 0) + 1)
 
 
 def _refuse_removed(conn: sa.Connection, record: StageRecord) -> None:

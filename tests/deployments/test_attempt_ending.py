@@ -44,7 +44,7 @@ def preempted() -> ActorDiedError:
     ids=repr,
 )
 def test_a_drain_never_fails_a_video(error: Exception) -> None:
-    assert ending_of(error, num_counted=9) == Ending("drained")
+    assert ending_of(error, num_counted=9, kind="full") == Ending("drained")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_drain_never_fails_a_video(error: Exception) -> None:
     ids=repr,
 )
 def test_a_refusal_never_fails_a_video(error: Exception) -> None:
-    assert ending_of(error, num_counted=9) == Ending("refused")
+    assert ending_of(error, num_counted=9, kind="full") == Ending("refused")
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_refusal_never_fails_a_video(error: Exception) -> None:
     ids=repr,
 )
 def test_the_third_spoilt_attempt_is_the_last(error: Exception, outcome: str) -> None:
-    assert ending_of(error, num_counted=1) == Ending(outcome)
-    last = ending_of(error, num_counted=2)
+    assert ending_of(error, num_counted=1, kind="full") == Ending(outcome)
+    last = ending_of(error, num_counted=2, kind="full")
     assert (last.outcome, last.code) == (outcome, "crash_loop")
     assert outcome in last.message
 
@@ -87,15 +87,23 @@ def test_the_third_spoilt_attempt_is_the_last(error: Exception, outcome: str) ->
         (InputError("num_frames is 8"), "input_error"),
         (NumericalError("NaN"), "numerical_error"),
         (CheckpointError("no vae"), "checkpoint_error"),
-        (ArtifactDamaged("preview.safetensors is gone"), "artifact_damaged"),
     ],
     ids=repr,
 )
 def test_what_would_fail_again_fails_at_once(cause: Exception, code: str) -> None:
-    assert ending_of(from_replica(cause), num_counted=0) == Ending("failed", code, str(cause))
+    assert ending_of(from_replica(cause), num_counted=0, kind="full") == Ending("failed", code, str(cause))
 
 
 def test_memory_gets_one_more_try() -> None:
     error = from_replica(DeviceOutOfMemory("tried to allocate 40 GiB"))
-    assert ending_of(error, num_counted=0) == Ending("failed")
-    assert ending_of(error, num_counted=1).code == "out_of_memory"
+    assert ending_of(error, num_counted=0, kind="full") == Ending("failed")
+    assert ending_of(error, num_counted=1, kind="full").code == "out_of_memory"
+
+
+def test_a_full_video_makes_a_damaged_preview_again_and_a_commit_cannot() -> None:
+    error = from_replica(ArtifactDamaged("preview.safetensors is gone"))
+    assert ending_of(error, num_counted=1, kind="full") == Ending("failed", remakes_preview=True)
+    assert ending_of(error, num_counted=2, kind="full").code == "artifact_damaged"
+    of_commit = ending_of(error, num_counted=0, kind="commit")
+    assert of_commit.code == "artifact_damaged"
+    assert "ask again for the preview" in of_commit.message

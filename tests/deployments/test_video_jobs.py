@@ -120,6 +120,39 @@ def test_a_preview_and_its_commit_are_the_bits_of_a_video_in_one_go(
     assert [(attempt.outcome, attempt.device_seconds) for attempt in reused] == [("reused", 0.0)] * 2
 
 
+def test_a_damaged_preview_is_made_again(
+    run_jobs: Running, small_checkpoint: Path, request_: VideoRequest, tmp_path: Path
+) -> None:
+    storage = str(tmp_path / "artifacts")
+    first = StageOneReplica(small_checkpoint, storage, StageConfig())
+    second = StageTwoReplica(small_checkpoint, storage, StageConfig())
+    harms = [True, False]  # at each run of stage two
+
+    def refine(work: StageWork) -> AsyncGenerator[Step | Done, None]:
+        if harms.pop(0):
+            assert work.preview is not None
+            (tmp_path / "artifacts" / work.preview.artifacts["preview.safetensors"].path).unlink()
+        return second.run(work)
+
+    database = run_jobs(first.run, refine)
+    whole = until(database, accepted(database, a_video(request=request_)), "completed", "failed")
+    assert whole.state == "completed"
+    assert [(row.stage, row.outcome) for row in sorted(rows(database, "attempts"), key=lambda row: row.started_at)] == [
+        ("stage_one", "done"),
+        ("stage_two", "failed"),
+        ("stage_one", "done"),
+        ("stage_two", "done"),
+    ]
+
+    harms += [True, False]
+    preview = until(database, accepted(database, a_video("owl", "preview", request=request_)), "completed")
+    lost = until(database, accepted(database, a_commit(preview, request=request_)), "completed", "failed")
+    assert (lost.state, lost.error_code) == ("failed", "artifact_damaged")
+    until(database, accepted(database, a_video("owl", "preview", request=request_)), "completed")  # as the error says
+    commit = until(database, accepted(database, a_commit(preview, request=request_)), "completed", "failed")
+    assert commit.video.artifacts["video.mp4"].sha256 == whole.video.artifacts["video.mp4"].sha256
+
+
 def test_a_request_that_spoils_three_attempts_fails(run_jobs: Running) -> None:
     script = Script(*[ZeroDivisionError()] * 3, None)
     database = run_jobs(script)

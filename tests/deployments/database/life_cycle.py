@@ -35,9 +35,10 @@ class Model:
     progress: int = 0
     error: str | None = None
     key: str | None = None
-    num_attempts: int = 0
+    num_attempts: dict[Stage, int] = field(default_factory=lambda: {"stage_one": 0, "stage_two": 0})
     open_number: int | None = None
     workflow: int = 1  # the number of the first attempt of the one that will bring it on
+    is_delayed: bool = False  # that one
 
     def free_key(self) -> None:
         if self.key is not None and self.key.startswith(DERIVED_KEY):
@@ -46,6 +47,10 @@ class Model:
     def fail(self, code: str) -> None:
         self.state, self.error, self.is_waiting, self.open_number = "failed", code, False, None
         self.free_key()
+
+    def go_to(self, stage: Stage) -> None:
+        self.stage, self.is_waiting, self.open_number = stage, True, None
+        self.workflow, self.is_delayed = self.num_attempts[stage] + 1, False
 
     def stop(self) -> None:
         if self.state in ENDED:
@@ -171,8 +176,8 @@ class LifeCycle(RuleBasedStateMachine):
         else:
             assert attempt is not None
             model.state, model.is_waiting = "in_progress", False
-            model.num_attempts += 1
-            model.open_number = model.num_attempts
+            model.num_attempts[stage] += 1
+            model.open_number = model.num_attempts[stage]
             key = a_result(stage, f"{model.new.tenant}{name}").work_key
             self.runs.append(Run(attempt, f"{model.new.tenant}{name}", self.store.get(key)))
 
@@ -213,7 +218,7 @@ class LifeCycle(RuleBasedStateMachine):
         elif model.is_asked_to_cancel:
             model.fail("cancelled")
         else:
-            model.stage, model.is_waiting, model.num_attempts, model.workflow = "stage_two", True, 0, 1
+            model.go_to("stage_two")
             self.num_workflows += 1
 
     @precondition(lambda self: self.runs)
@@ -229,7 +234,17 @@ class LifeCycle(RuleBasedStateMachine):
             if for_good:
                 model.fail("crash_loop")
             else:
-                model.workflow = run.attempt.number + 1
+                model.workflow, model.is_delayed = run.attempt.number + 1, True
+                self.num_workflows += 1
+
+    @precondition(lambda self: any(run.attempt.stage == "stage_two" for run in self.runs))
+    @rule(data=st.data())
+    def find_damage(self, data: st.DataObject) -> None:
+        run, model, is_open = self.choose_run(data)
+        if run.attempt.stage == "stage_two" and run.attempt.video.kind == "full":
+            attempts.remake_preview(self.database.engine, self.database.client, run.attempt)
+            if is_open and model is not None:
+                model.go_to("stage_one")
                 self.num_workflows += 1
 
     # ---- the sweeper
@@ -301,7 +316,7 @@ class LifeCycle(RuleBasedStateMachine):
                 number = self.models[video.id].workflow
                 workflow = queued[workflow_id(video.id, video.stage, number)]
                 assert (workflow["queue_name"], workflow["priority"]) == (video.stage, video.priority)
-                assert workflow["status"] == ("ENQUEUED" if number == 1 else "DELAYED")
+                assert workflow["status"] == ("DELAYED" if self.models[video.id].is_delayed else "ENQUEUED")
 
     def choose(self, data: st.DataObject) -> Model:
         return self.models[data.draw(st.sampled_from(sorted(self.models)))]

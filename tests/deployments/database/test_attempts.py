@@ -8,6 +8,7 @@ from deployments.database.attempts import (
     fail,
     finish_stage,
     record_progress,
+    remake_preview,
 )
 from deployments.database.events import events_after
 from deployments.database.records import Outcome
@@ -118,6 +119,25 @@ def test_the_next_try_waits_in_the_queue_and_is_one(database: Database) -> None:
     assert again["delay_until_epoch_ms"] / 1000 == pytest.approx(before + 300, abs=60)
     by_id = {told.workflow_id: told.input["args"] for told in database.client.list_workflows()}  # type: ignore[index]
     assert by_id[again["workflow_uuid"]] == (video.id, "stage_one", 3)
+
+
+def test_a_full_video_goes_back_to_stage_one_for_its_preview(database: Database) -> None:
+    video = accepted(database)
+    finished(database, begun(database, video))
+    damaged = begun(database, video, "stage_two")
+    remake_preview(database.engine, database.client, damaged)
+    remake_preview(database.engine, database.client, damaged)
+    again = read(database.engine, "fox", video.id)
+    assert (again.stage, again.is_waiting, again.preview) == ("stage_one", True, damaged.video.preview)
+    assert begin_attempt(database.engine, video.id, "stage_one", 1) is None  # the first one has done its part
+    finished(database, begun(database, video, "stage_one"), "mended")
+    mended = begun(database, video, "stage_two")
+    assert (mended.number, mended.num_counted) == (2, 1)
+    assert mended.video.preview == a_result("stage_one", "mended", mended.video.preview.created_at.timestamp())  # type: ignore[union-attr]
+    finished(database, mended)
+    assert read(database.engine, "fox", video.id).state == "completed"
+    ids = {workflow["workflow_uuid"].removeprefix(video.id) for workflow in workflows(database)}
+    assert ids == {"-stage_one-1", "-stage_two-1", "-stage_one-2", "-stage_two-2"}
 
 
 def test_a_workflow_that_has_done_its_part_begins_nothing_more(database: Database) -> None:
