@@ -128,7 +128,8 @@ def executor_name(of_rank: int) -> str:
 
 def remove_expired(config: AppConfig, jobs: VideoJobs, store: ArtifactStore) -> None:
     """Remove results and rows that have expired, and files that no result names."""
-    sweep(jobs.engine, store.delete, record_s=config.retention.record_s, usage_s=config.retention.usage_s)
+    kept = config.retention
+    sweep(jobs.engine, jobs.client, store.delete, record_s=kept.record_s, usage_s=kept.usage_s)
     store.sweep(datetime.now(UTC) - ORPHAN_AGE)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from dbos import DBOSClient
 
 from deployments.database.ending import FREED_KEY
 from deployments.database.tables import attempts, removals, results, videos
@@ -24,16 +26,26 @@ MEMORY_S = 3_600
 DELETED_RECORD_S = 86_400
 """How long a deleted video's row is kept: a late duplicate of the request that made it makes no other."""
 
+WORKFLOW_S = 86_400
+"""How long DBOS' rows of a try that has ended are kept, for people: our own rows say what became of it."""
+
 _HAS_ENDED = videos.c.state.in_(["completed", "failed"])
 
 
 def sweep(
-    engine: sa.Engine, remove: Callable[[str], object], *, record_s: float, usage_s: float, now: float | None = None
+    engine: sa.Engine,
+    client: DBOSClient,
+    remove: Callable[[str], object],
+    *,
+    record_s: float,
+    usage_s: float,
+    now: float | None = None,
 ) -> int:
     """Remove all that has expired.
 
     Args:
         engine: the database.
+        client: of DBOS.
         remove: given a work key, removes its files; the same one may come again. What it raises ends the sweep.
         record_s: how long an ended video's row is kept, though not before its results have gone.
         usage_s: how long attempts are kept.
@@ -52,6 +64,8 @@ def sweep(
             note_removed(engine, work_key, now)
         num_removed += len(marked)
     while forget(engine, now, record_s=record_s, usage_s=usage_s):
+        pass
+    while forget_workflows(client, now):
         pass
     return num_removed
 
@@ -101,6 +115,17 @@ def forget(engine: sa.Engine, now: float, *, record_s: float, usage_s: float) ->
         num_videos = conn.execute(sa.delete(videos).where(videos.c.id.in_(old_videos))).rowcount
         num_attempts = conn.execute(sa.delete(attempts).where(attempt.in_(old_attempts.limit(NUM_AT_ONCE)))).rowcount
         return num_videos + num_attempts
+
+
+def forget_workflows(client: DBOSClient, now: float) -> int:
+    """Delete DBOS' rows of some tries that ended long ago, since it never does itself; how many.
+
+    What waits or runs is kept, and with it the one workflow of each video that has not ended.
+    """
+    before = datetime.fromtimestamp(now - WORKFLOW_S, UTC).isoformat()
+    ended = client.list_workflows(completed_before=before, limit=NUM_AT_ONCE, load_input=False, load_output=False)
+    client.delete_workflows([workflow.workflow_id for workflow in ended])
+    return len(ended)
 
 
 def _free_keys(conn: sa.Connection, video_ids: set[str]) -> None:

@@ -14,6 +14,7 @@ from dbos import DBOS
 
 from deployments.config import AppConfig, StageConfig
 from deployments.database.records import VideoRecord
+from deployments.database.retention import WORKFLOW_S, forget_workflows
 from deployments.database.videos import cancel, read
 from deployments.job_names import workflow_id
 from deployments.orchestrator import launch_jobs
@@ -23,7 +24,7 @@ from deployments.stage_two import StageTwoReplica
 from deployments.stage_work import Done, StageWork, Step
 from fv_ray.artifact_store import StageRecord
 from fv_ray.types import VideoRequest
-from tests.deployments.videos import Database, a_commit, a_video, accepted, rows
+from tests.deployments.videos import Database, a_commit, a_video, accepted, rows, workflows
 
 Running = Callable[..., Database]
 
@@ -194,6 +195,23 @@ def test_what_waits_for_its_next_try_keeps_no_place(run_jobs: Running) -> None:
     until(database, waiting, "completed")
     assert database.client.retrieve_workflow(workflow_id(cancelled.id, "stage_one", 2)).get_result() is None
     assert sorted(row.outcome for row in rows(database, "attempts")) == ["done", "done", "failed", "failed"]
+
+
+def test_dbos_forgets_what_has_ended_long_ago(run_jobs: Running) -> None:
+    database = run_jobs(Script(None, ZeroDivisionError(), "hang"), first_retry_s=300)
+    for _ in ("done", "waiting"):
+        first = workflow_id(accepted(database, a_video(kind="preview")).id, "stage_one", 1)
+        database.client.retrieve_workflow(first).get_result()
+    next_try = first.removesuffix("1") + "2"
+    running = workflow_id(accepted(database, a_video(kind="preview")).id, "stage_one", 1)
+    while sorted(outcomes(database)) != ["done", "failed", "running"]:
+        time.sleep(0.05)
+    assert forget_workflows(database.client, time.time()) == 0
+    assert forget_workflows(database.client, time.time() + 2 * WORKFLOW_S) == 2
+    left = {row["workflow_uuid"] for row in workflows(database)}
+    assert left == {running, next_try}
+    with database.engine.connect() as conn:
+        assert set(conn.exec_driver_sql("SELECT workflow_uuid FROM workflow_input").scalars()) == left
 
 
 @pytest.mark.parametrize("rank", [0, 1], ids=["of its rank", "of a rank that there is no more"])

@@ -261,7 +261,8 @@ class LifeCycle(RuleBasedStateMachine):
         self.now += 2 * KEEP_S
         removed: set[str] = set()
         record_s = 0 if forgets else FOREVER
-        retention.sweep(self.database.engine, removed.add, record_s=record_s, usage_s=FOREVER, now=self.now)
+        engine, client = self.database.engine, self.database.client
+        retention.sweep(engine, client, removed.add, record_s=record_s, usage_s=FOREVER, now=self.now)
         self.take_results(everything=True)
         assert removed == self.marked
         for key in self.marked:

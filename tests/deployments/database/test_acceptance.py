@@ -94,7 +94,14 @@ def test_a_clients_key_stays_and_a_commits_own_is_free_again(database: Database,
             {"cancel": cancel, "delete": delete}[end](database.engine, "fox", video.id)
     if end == "expire":
         parent = read(database.engine, "fox", made(database, a_video(kind="preview")).id)
-        sweep(database.engine, str, record_s=1e9, usage_s=1e9, now=rows(database, "results")[-1].expires_at - 1e-3)
+        sweep(
+            database.engine,
+            database.client,
+            str,
+            record_s=1e9,
+            usage_s=1e9,
+            now=rows(database, "results")[-1].expires_at - 1e-3,
+        )
         keyed[1] = a_commit(parent, idempotency_key=keyed[1].idempotency_key)
     assert accepted(database, keyed[0]).id == first[0].id
     assert accepted(database, keyed[1]).id != first[1].id

@@ -25,7 +25,7 @@ FOREVER = 1e12
 
 def swept(database: Database, now: float, *, record_s: float = FOREVER, usage_s: float = FOREVER) -> list[str]:
     removed: list[str] = []
-    sweep(database.engine, removed.append, record_s=record_s, usage_s=usage_s, now=now)
+    sweep(database.engine, database.client, removed.append, record_s=record_s, usage_s=usage_s, now=now)
     return removed
 
 
@@ -68,7 +68,7 @@ def test_a_sweep_that_was_stopped_goes_on(database: Database) -> None:
         raise OSError(work_key)
 
     with pytest.raises(OSError, match="[0-9a-f]{64}"):
-        sweep(database.engine, stop, record_s=0, usage_s=0, now=time.time() + KEEP_S)
+        sweep(database.engine, database.client, stop, record_s=0, usage_s=0, now=time.time() + KEEP_S)
     assert len(rows(database, "videos")) == 1
     assert len(swept(database, time.time() + KEEP_S)) == 2
 
