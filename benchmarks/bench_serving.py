@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # read when Ray is imported
 
 import httpx
+import psutil
 import ray
 import sqlalchemy as sa
 import torch
@@ -98,22 +99,30 @@ def overhead(config: AppConfig, url: str, num_videos: int) -> list[list[str]]:
     return rows
 
 
-def rates(config: AppConfig, url: str, num_requests: int, num_clients: int) -> tuple[float, float]:
-    """Creates and retrieves a second."""
+def http_cpu_s() -> float:
+    """CPU seconds that Serve's proxy and the ingress have used so far, however busy the machine is."""
+    titles = ("ray::ProxyActor", "ray::ServeReplica:bench:Ingress")
+    processes = psutil.Process().children(recursive=True)
+    return sum(sum(each.cpu_times()[:2]) for each in processes if " ".join(each.cmdline()).startswith(titles))
+
+
+def rates(config: AppConfig, url: str, num_requests: int, num_clients: int) -> list[tuple[float, float]]:
+    """Creates and retrieves: how many a second, and the CPU milliseconds that HTTP takes for one."""
     with application(config, url) as client, ThreadPoolExecutor(num_clients) as pool:
 
         def create(seed: int) -> str:
             body = {"prompt": PROMPT, "seed": seed}
             return str(client.post("/videos", json=body).raise_for_status().json()["id"])
 
-        def rate(work: Callable[[str], object], items: Sequence[str]) -> float:
-            start = time.perf_counter()
+        def rate(work: Callable[[str], object], items: Sequence[str]) -> tuple[float, float]:
+            start, cpu_s = time.perf_counter(), http_cpu_s()
             list(pool.map(work, items))
-            return len(items) / (time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            return len(items) / seconds, 1000 * (http_cpu_s() - cpu_s) / len(items)
 
         ids = list(pool.map(create, range(10)))  # warms up
         creating = rate(lambda seed: ids.append(create(int(seed))), [str(seed) for seed in range(num_requests)])
-        return creating, rate(lambda made: client.get(f"/videos/{made}").raise_for_status(), ids[-num_requests:])
+        return [creating, rate(lambda made: client.get(f"/videos/{made}").raise_for_status(), ids[-num_requests:])]
 
 
 def free_port() -> int:
@@ -138,11 +147,12 @@ def main(arguments: Sequence[str]) -> None:
         rows = overhead(config, url, options.videos)
         away = StageConfig(min_replicas=0, num_gpus=OUT_OF_REACH, max_request_s=1)  # Serve waits so long for it to stop
         without_stages = config.model_copy(update={"stage_one": away, "stage_two": away})
-        creating, retrieving = rates(without_stages, url, options.requests, options.clients)
+        (creating, create_ms), (retrieving, retrieve_ms) = rates(without_stages, url, options.requests, options.clients)
     serve.shutdown()
     print(report.table(HEAD, rows))
     print(f"\n- medians of {options.videos} videos each; SQLite, results in a folder, on {os.cpu_count()} CPUs")
     print(f"- {creating:.0f} creates and {retrieving:.0f} retrieves a second over HTTP, by {options.clients} clients")
+    print(f"- {create_ms:.1f} and {retrieve_ms:.1f} ms of CPU for each, of Serve's proxy and the ingress")
 
 
 def _parser() -> argparse.ArgumentParser:

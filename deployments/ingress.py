@@ -24,6 +24,8 @@ class Ingress:
 
     def __init__(self, config: AppConfig, _orchestrator: DeploymentHandle) -> None:
         # The orchestrator is not asked for anything: being bound here makes it a part of the application.
+        # Serve tells the address that its HTTP listens on through nothing public but its REST, on a dashboard that need
+        # not run; where this is gone, the service does not start.
         check_exposure(config, _get_global_client().http_config.host)
         engine = open_engine(config.database_url)
         upgrade(engine)

@@ -22,7 +22,9 @@ from deployments.stage_work import Done, StageWork, Step
 from deployments.video_jobs import StageAccess, VideoJobs
 from fv_ray.artifact_store import ArtifactStore, Stage
 
-POLL_EVERY_S = 0.2
+POLL_EVERY_S = 0.05
+"""A queue is looked at, by all orchestrators together: a look takes a millisecond of CPU, and a video waits for one at
+each of its stages."""
 RANK_EVERY_S = 0.2
 ORPHAN_AGE = timedelta(days=1)
 """Longer than any commit of a result takes."""
@@ -108,7 +110,10 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: in
         # No limit over all executors: it would take a transaction that they all contend for.
         window = math.ceil((settings.max_replicas + 1) / config.num_orchestrators)
         DBOS.register_queue(
-            stage, worker_concurrency=window, polling_interval_sec=POLL_EVERY_S, on_conflict="always_update"
+            stage,
+            worker_concurrency=window,
+            polling_interval_sec=POLL_EVERY_S * config.num_orchestrators,
+            on_conflict="always_update",
         )
     return jobs
 

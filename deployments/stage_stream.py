@@ -44,7 +44,7 @@ async def follow(
         Exception: whatever the stage raises.
     """
     latest: Step | None = None
-    heard_at, look_at = float("inf"), 0.0
+    heard_at, look_at = float("inf"), monotonic() + LOOK_EVERY_S
     coming = asyncio.ensure_future(_next(stream))
     try:
         while True:

@@ -199,7 +199,11 @@ class ArtifactStore:
 
     def sweep(self, older_than: datetime) -> int:
         """Remove the orphans, of longer ago than any commit takes, such as a day; give how many."""
-        return sum(1 for path in self.orphans(older_than) if self._blobs.remove(path) is None)
+        num_removed = 0
+        for path in self.orphans(older_than):
+            self._blobs.remove(path)
+            num_removed += 1
+        return num_removed
 
     def check(self) -> None:
         """See that the store answers, takes a file, and keeps it from a second writer, for a readiness probe.

@@ -36,7 +36,7 @@ class Blobs(Protocol):
     """A place. Paths are relative to it, with / between their parts. Every method may raise StorageError."""
 
     def put(self, path: str, source: Path) -> None:
-        """Store a file, in place of another of that name."""
+        """Store a file, in place of another of that name. It is kept for good by the next `create` in its folder."""
         ...
 
     def create(self, path: str, data: bytes) -> bool:

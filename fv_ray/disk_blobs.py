@@ -33,18 +33,20 @@ class DiskBlobs:
         """Of `Blobs`."""
         place = self._place(path)
         with storage_errors(place), source.open("rb") as content, self._staged(place, content) as staged:
-            os.replace(staged, place)
-            self._keep_names(place)
+            os.replace(staged, place)  # its name is kept by the next `create` in its folder
 
     def create(self, path: str, data: bytes) -> bool:
         """Of `Blobs`."""
         place = self._place(path)
         with storage_errors(place), self._staged(place, BytesIO(data)) as staged:
+            _sync(place.parent)  # no loss of power leaves this name without those that were put before it
             try:
                 os.link(staged, place)  # unlike a rename, it fails where the name is taken
             except FileExistsError:
                 return False
-            self._keep_names(place)
+            # Those of its folders too, which another process may have made.
+            for folder in self._folders_of(place):
+                _sync(folder)
             return True
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes | None:
@@ -110,15 +112,15 @@ class DiskBlobs:
         finally:
             staged.unlink(missing_ok=True)
 
-    def _keep_names(self, place: Path) -> None:
-        """Make a file's name outlive a loss of power, and those of its folders, which another process may have made."""
-        for folder in self._folders_of(place):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
     def _folders_of(self, place: Path) -> Sequence[Path]:
         """From the file's own up to the root."""
         return [folder for folder in place.parents if folder.is_relative_to(self._root)]
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,7 @@
 """Prompts to embeddings: T5 padded to a fixed window, padding attended, as FlashVideo was trained."""
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ class TextEncoder:
 
     def num_tokens_cut(self, prompt: str) -> int:
         """How many of the prompt's tokens lie behind the window and are not read."""
-        ids = self._tokenizer(prompt, add_special_tokens=True, truncation=False, verbose=False).input_ids
+        ids = self._tokenizer(_composed(prompt), add_special_tokens=True, truncation=False, verbose=False).input_ids
         return max(0, len(ids) - self.max_tokens)
 
     def unknown_words(self, prompt: str) -> list[str]:
@@ -48,6 +49,7 @@ class TextEncoder:
         """
         if self._tokenizer.unk_token is not None:
             return []
+        prompt = _composed(prompt)
         encoded = self._tokenizer(prompt, return_offsets_mapping=True, truncation=False, verbose=False)
         known = {start for start, end in encoded.offset_mapping if end > start}
         words = (match for match in re.finditer(r"[^\W\d_]+", prompt) if match.start() not in known)
@@ -82,7 +84,7 @@ class TextEncoder:
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """The ids of `prompts`' tokens, (B, max_tokens), cut and padded to the window."""
         tokens: Any = self._tokenizer(
-            list(prompts),
+            [_composed(prompt) for prompt in prompts],
             padding="max_length",
             max_length=self.max_tokens,
             truncation=True,
@@ -95,6 +97,11 @@ class TextEncoder:
     def model(self) -> T5EncoderModel:
         """The encoder itself, for training."""
         return self._model
+
+
+def _composed(prompt: str) -> str:
+    """In Unicode's form NFC, as work keys have it: what looks alike and has one key is one prompt to any tokenizer."""
+    return unicodedata.normalize("NFC", prompt)
 
 
 def load_text_encoder(

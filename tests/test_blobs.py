@@ -124,6 +124,40 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
     assert blobs.files("w") == ["w/file"]
 
 
+def test_what_was_put_outlives_a_loss_of_power_before_the_name_that_commits_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int]] = []
+    sync, link, replace = os.fsync, os.link, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        sync(descriptor)
+        told.append(("sync", os.fstat(descriptor).st_ino))
+
+    def note_link(staged: Path, place: Path) -> None:
+        link(staged, place)
+        told.append(("link", place.stat().st_ino))
+
+    def note_replace(staged: Path, place: Path) -> None:
+        replace(staged, place)
+        told.append(("replace", place.stat().st_ino))
+
+    for name, noting in (("fsync", note_sync), ("link", note_link), ("replace", note_replace)):
+        monkeypatch.setattr(os, name, noting)
+    source, root = tmp_path / "source", tmp_path / "root"
+    source.write_bytes(b"frames")
+    place = open_blobs(str(root))
+    place.put("w/aa/video.mp4", source)
+    place.create("w/aa/record.json", b"{}")
+
+    folders = [("sync", folder.stat().st_ino) for folder in (root / "w/aa", root / "w", root)]
+    video, record = ((root / "w/aa" / name).stat().st_ino for name in ("video.mp4", "record.json"))
+    put, committed = told.index(("replace", video)), told.index(("link", record))
+    assert ("sync", video) in told[:put]
+    assert {("sync", record), folders[0]} <= set(told[put:committed])
+    assert set(folders) <= set(told[committed:])
+
+
 def test_links_lead_nowhere(tmp_path: Path) -> None:
     blobs, outside = open_blobs(f"{tmp_path}/place"), tmp_path / "outside"
     outside.mkdir()

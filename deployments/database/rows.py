@@ -28,7 +28,7 @@ WITH_RESULTS = sa.select(
 """Videos with all that a record needs."""
 
 
-def visible(tenant: str) -> sa.ColumnElement[bool]:
+def visible(tenant: str | sa.BindParameter[str]) -> sa.ColumnElement[bool]:
     """The videos that a tenant is shown."""
     return (videos.c.tenant == tenant) & videos.c.deleted_at.is_(None)
 

@@ -11,18 +11,36 @@ import sqlalchemy as sa
 from deployments.database import ending, events
 from deployments.database.records import NotThere, Page, StageLoad, State, VideoRecord
 from deployments.database.rows import WITH_RESULTS, Row, change, load, lock, lock_visible, record, visible
-from deployments.database.tables import attempts, probes, videos
+from deployments.database.tables import TIME, attempts, probes, videos
 from deployments.database.transactions import reading, writing
 from fv_ray.artifact_store import Stage
 
 NUM_RECENT = 20
 """Runs that a stage's mean duration is taken of."""
 
+# Built once: that takes as long as to ask.
+_RECENT = (
+    sa.select(attempts.c.device_seconds)
+    .where(attempts.c.stage == sa.bindparam("stage"), attempts.c.outcome == "done")
+    .order_by(attempts.c.ended_at.desc())
+    .limit(NUM_RECENT)
+    .subquery()
+)
+_MEAN_OF_RECENT = sa.select(sa.func.avg(_RECENT.c.device_seconds))
+_ONE = WITH_RESULTS.where(videos.c.id == sa.bindparam("id"), visible(sa.bindparam("tenant")))
+_PLACE = sa.tuple_(videos.c.priority, videos.c.queued_at)
+_NUM_BEFORE = (
+    sa.select(sa.func.count())
+    .select_from(videos)
+    .where(videos.c.is_waiting & (videos.c.stage == sa.bindparam("stage")))
+    .where(sa.tuple_(sa.bindparam("priority", type_=sa.Integer), sa.bindparam("queued_at", type_=TIME)) > _PLACE)
+)
+
 
 def read(engine: sa.Engine, tenant: str, video_id: str) -> VideoRecord:
     """One video. Raises: NotThere (also for another tenant's and for a deleted one)."""
     with reading(engine) as conn:
-        row = conn.execute(WITH_RESULTS.where(videos.c.id == video_id, visible(tenant))).one_or_none()
+        row = conn.execute(_ONE, {"id": video_id, "tenant": tenant}).one_or_none()
     if row is None:
         raise NotThere(video_id)
     return record(row)
@@ -83,22 +101,25 @@ def queue_position(engine: sa.Engine, video: VideoRecord) -> int | None:
     """How many wait before a waiting video for the same stage; None for one that does not wait."""
     if not video.is_waiting:
         return None
-    is_before = sa.tuple_(videos.c.priority, videos.c.queued_at) < (video.priority, video.queued_at)
-    is_waiting = videos.c.is_waiting & (videos.c.stage == video.stage)
+    place = {"stage": video.stage, "priority": video.priority, "queued_at": video.queued_at}
     with reading(engine) as conn:
-        return conn.execute(sa.select(sa.func.count()).select_from(videos).where(is_waiting, is_before)).scalar_one()
+        return conn.execute(_NUM_BEFORE, place).scalar_one()
+
+
+def mean_device_seconds(engine: sa.Engine, stages: Sequence[Stage]) -> dict[Stage, float | None]:
+    """Of the last runs of each stage that were done; None before the first."""
+    with reading(engine) as conn:
+        return {stage: conn.execute(_MEAN_OF_RECENT, {"stage": stage}).scalar() for stage in stages}
 
 
 def stage_load(engine: sa.Engine, stage: Stage) -> StageLoad:
     """How busy a stage is; a video between two attempts counts as running."""
     count = sa.select(sa.func.count()).select_from(videos).where(videos.c.stage == stage)
-    is_done = (attempts.c.stage == stage) & (attempts.c.outcome == "done")
-    recent = sa.select(attempts.c.device_seconds).where(is_done).order_by(attempts.c.ended_at.desc()).limit(NUM_RECENT)
     with reading(engine) as conn:
         num_running = conn.execute(count.where(videos.c.state == "in_progress", ~videos.c.is_waiting)).scalar_one()
         num_queued = conn.execute(count.where(videos.c.is_waiting)).scalar_one()
-        seconds: Sequence[float] = conn.execute(recent).scalars().all()
-    return StageLoad(num_queued, num_running, sum(seconds) / len(seconds) if seconds else None)
+        mean_device_s = conn.execute(_MEAN_OF_RECENT, {"stage": stage}).scalar()
+    return StageLoad(num_queued, num_running, mean_device_s)
 
 
 def count_states(engine: sa.Engine) -> Mapping[State, int]:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from deployments.database.acceptance import accept
 from deployments.database.records import Accepted, Kind, NewVideo, QueueFull
-from deployments.database.videos import stage_load
+from deployments.database.videos import mean_device_seconds
 from deployments.http.errors import ApiError, retry_after
 from deployments.http.estimate import StagePace, place_free_after_s, stage_seconds
 from deployments.http.service import Service
@@ -45,31 +45,31 @@ def enqueue(service: Service, new: NewVideo) -> Accepted:
             max_queued_per_tenant=limits.max_queued_per_tenant,
         )
     except QueueFull as error:
-        wait = retry_after(place_free_after_s(pace(service, stages_of(new.kind)[0]), UNKNOWN_RETRY_S))
+        stage = stages_of(new.kind)[0]
+        wait = retry_after(place_free_after_s(paces(service, new.kind)[stage], UNKNOWN_RETRY_S))
         message = f"{error.num_queued} videos wait already ({error.scope}); try again after retry-after"
         if error.scope == "tenant":
             raise ApiError(429, "rate_limit_exceeded", message, headers=wait) from None
         raise ApiError(503, "overloaded", message, headers=wait) from None
 
 
-def pace(service: Service, stage: Stage) -> StagePace:
-    """How fast a stage works, as measured."""
-    replicas = service.config.stage_one if stage == "stage_one" else service.config.stage_two
-    return StagePace(stage_load(service.engine, stage).mean_device_s, replicas.max_replicas)
+def paces(service: Service, kind: Kind) -> dict[Stage, StagePace]:
+    """How fast the stages of a video work, as measured."""
+    config = {"stage_one": service.config.stage_one, "stage_two": service.config.stage_two}
+    means = mean_device_seconds(service.engine, stages_of(kind))
+    return {stage: StagePace(mean_s, config[stage].max_replicas) for stage, mean_s in means.items()}
 
 
-def work_seconds(service: Service, kind: Kind, request: VideoRequest, paces: dict[Stage, StagePace]) -> float | None:
-    """Device seconds of all stages of a video; None before they were measured."""
-    usual = service.checkpoint.request("usual", seed=0)
-    each = [stage_seconds(request, usual, stage, paces[stage]) for stage in stages_of(kind)]
+def work_seconds(service: Service, request: VideoRequest, of_stages: dict[Stage, StagePace]) -> float | None:
+    """Device seconds of a video's stages; None before they were measured."""
+    each = [stage_seconds(request, service.usual, stage, pace) for stage, pace in of_stages.items()]
     return None if any(seconds is None for seconds in each) else sum(filter(None, each))
 
 
 def _check_cost(service: Service, new: NewVideo) -> None:
     if (most := service.config.limits.max_device_seconds) is None:
         return
-    paces = {stage: pace(service, stage) for stage in stages_of(new.kind)}
-    seconds = work_seconds(service, new.kind, new.request, paces)
+    seconds = work_seconds(service, new.request, paces(service, new.kind))
     if seconds is not None and seconds > most:
         message = (
             f"the video would take about {seconds:.0f} device seconds; allowed are {most:g}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from deployments.database.records import Accepted, NotThere, VideoRecord
@@ -59,9 +60,10 @@ def list_(service: TheService, query: Annotated[ListQuery, Query()]) -> VideoLis
 
 
 @router.get("/v1/videos/{video_id}", summary="Look at a video", responses=READS)
-def retrieve(service: TheService, reply: Response, video_id: VideoId) -> VideoObject:
+async def retrieve(service: TheService, reply: Response, video_id: VideoId) -> VideoObject:
     """Its state, with `openai-poll-after-ms`: when to look again."""
-    return _told(service, reply, read(service.engine, TENANT, video_id))
+    # What is asked most: one thread for all of it. FastAPI takes a second one to check what a plain function gives.
+    return await run_in_threadpool(lambda: _told(service, reply, read(service.engine, TENANT, video_id)))
 
 
 @router.delete("/v1/videos/{video_id}", summary="Delete a video", responses=READS)

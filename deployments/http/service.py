@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from fastapi import Depends, Request
 from deployments.config import AppConfig
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.types import VideoRequest
 
 TENANT = "default"
 """Whose videos a request sees. One static key is one tenant."""
@@ -28,8 +30,13 @@ class Service:
     """Puts accepted videos into their queue."""
     store: ArtifactStore
 
+    @cached_property
+    def usual(self) -> VideoRequest:
+        """A request of the default preset, as those are of which a stage's pace is measured."""
+        return self.checkpoint.request("usual", seed=0)
 
-def _service(request: Request) -> Service:
+
+async def _service(request: Request) -> Service:  # a plain function would be run in a thread
     service: Service = request.app.state.service
     return service
 

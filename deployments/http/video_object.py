@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from deployments.database.records import Kind, State, VideoRecord
 from deployments.database.videos import queue_position
-from deployments.http.admission import pace, stages_of, work_seconds
+from deployments.http.admission import paces, stages_of, work_seconds
 from deployments.http.estimate import eta_seconds
 from deployments.http.service import Service
 from deployments.http.sizes import PixelSize, told_seconds
@@ -138,10 +138,10 @@ def _queue(service: Service, video: VideoRecord) -> tuple[int | None, float | No
     """How many wait before a video, and the seconds until it is ready."""
     if video.state in ("completed", "failed"):
         return None, None
-    paces = {stage: pace(service, stage) for stage in stages_of(video.kind)}
+    of_stages = paces(service, video.kind)
     position = queue_position(service.engine, video)
-    work_s = work_seconds(service, video.kind, video.request, paces)
-    eta_s = eta_seconds(work_s, video.progress, position, paces[video.stage])
+    work_s = work_seconds(service, video.request, of_stages)
+    eta_s = eta_seconds(work_s, video.progress, position, of_stages[video.stage])
     return position, None if eta_s is None else round(eta_s, 1)
 
 

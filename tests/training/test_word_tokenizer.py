@@ -1,5 +1,6 @@
 """Words to indices; what is no word of the list is not there."""
 
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -85,6 +86,15 @@ def test_only_known_words_count_as_cut() -> None:
     with pytest.warns(PromptTooLong, match="5 tokens long and the text encoder reads 4"):
         encoder.encode(["a red red ball"])
     assert encoder.num_tokens_cut("a red red ball") == 1  # padding and truncation of one call are not the next one's
+
+
+def test_a_prompt_is_the_same_in_every_form_of_unicode() -> None:
+    model = T5EncoderModel(T5Config(vocab_size=6, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
+    encoder = TextEncoder(make_word_tokenizer(WORDS, 4), model, max_tokens=4)
+    composed, decomposed = (unicodedata.normalize(form, "á red ball") for form in ("NFC", "NFD"))
+    assert encoder.tokens([composed]).tolist() == encoder.tokens([decomposed]).tolist()
+    assert encoder.unknown_words(composed) == encoder.unknown_words(decomposed) == ["á"]
+    assert encoder.num_tokens_cut(f"{decomposed} red") == 0
 
 
 def test_words_that_are_passed_over_are_told() -> None:
