@@ -21,6 +21,7 @@ from tests.deployments.videos import (
     a_video,
     accepted,
     begun,
+    crashed,
     everything,
     finished,
     made,
@@ -87,6 +88,18 @@ def fail(database: Database) -> Callable[[], object]:
     return lambda: attempts.fail(database.engine, attempt, "failed", "crash_loop", "it crashed")
 
 
+def close(database: Database) -> Callable[[], object]:
+    attempt = begun(database, accepted(database))
+    return lambda: crashed(database, attempt)
+
+
+def remake_preview(database: Database) -> Callable[[], object]:
+    video = accepted(database)
+    finished(database, begun(database, video))
+    attempt = begun(database, video, "stage_two")
+    return lambda: attempts.remake_preview(database.engine, database.client, attempt)
+
+
 def delete(database: Database) -> Callable[[], object]:
     video = accepted(database)
     return lambda: videos.delete(database.engine, "fox", video.id)
@@ -99,7 +112,18 @@ def mark_expired(database: Database) -> Callable[[], object]:
 
 @pytest.mark.parametrize(
     "prepare",
-    [accept_one, begin, finish_preview_of_full, finish_last_stage, progress, fail, delete, mark_expired],
+    [
+        accept_one,
+        begin,
+        finish_preview_of_full,
+        finish_last_stage,
+        progress,
+        fail,
+        close,
+        remake_preview,
+        delete,
+        mark_expired,
+    ],
 )
 def test_all_or_nothing(database: Database, prepare: Callable[[Database], Callable[[], object]]) -> None:
     action = prepare(database)
