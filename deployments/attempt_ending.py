@@ -19,8 +19,16 @@ from ray.serve.exceptions import RayServeException, RequestCancelledError
 
 from deployments.database.records import Kind, Outcome
 from deployments.stage_stream import StageStalled, StreamCut
-from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, WorkRefused
-from fv_ray.errors import ArtifactDamaged, CheckpointError, InputError, NumericalError, StorageError
+from deployments.stage_work import WorkRefused
+from fv_ray.errors import (
+    ArtifactDamaged,
+    CheckpointError,
+    DeviceFailed,
+    DeviceOutOfMemory,
+    InputError,
+    NumericalError,
+    StorageError,
+)
 
 MAX_COUNTED = 3
 """Attempts that a video may spoil."""

@@ -14,7 +14,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
-from deployments.stage_work import DeviceFailed, WorkRefused
+from deployments.stage_work import WorkRefused
+from fv_ray.errors import DeviceFailed
 from fv_ray.types import OnProgress, Progress
 
 Result = TypeVar("Result")

@@ -7,13 +7,12 @@ from contextlib import aclosing
 from pathlib import Path
 
 from deployments.config import StageConfig
-from deployments.stage_loading import load_stage, warm_up_request
+from deployments.stage_loading import load_stage
 from deployments.stage_runner import StageRunner
 from deployments.stage_work import Done, StageWork, Step
-from fv_ray.results import make_preview
+from fv_ray.stage_loading import warm_up_stage_one
 from fv_ray.stage_one import StageOne
-from fv_ray.types import OnProgress
-from fv_ray.work_key import stage_one_work_key
+from fv_ray.works import preview_work
 
 
 class StageOneReplica:
@@ -23,18 +22,12 @@ class StageOneReplica:
         self._attention_backend = config.attention_backend
         self._stage = load_stage(StageOne, checkpoint, config)
         self._runner = StageRunner("stage_one", storage_url, self._stage.device, stall_s=config.stall_s)
-        self._stage.preview_frames(self._stage.generate(warm_up_request(self._stage.checkpoint)))
+        warm_up_stage_one(self._stage)
 
     async def run(self, work: StageWork) -> AsyncGenerator[Step | Done, None]:
         """Make the preview of a work, unless it is there already; raises as `StageRunner.run`."""
-        key = stage_one_work_key(work.request, self._stage.checkpoint.digest, salt=work.salt)
-
-        def make(_given: Path, made: Path, on_progress: OnProgress) -> None:
-            make_preview(
-                self._stage, work.request, made, attention_backend=self._attention_backend, on_progress=on_progress
-            )
-
-        async with aclosing(self._runner.run(key, make)) as running:
+        preview = preview_work(self._stage, work.request, attention_backend=self._attention_backend, salt=work.salt)
+        async with aclosing(self._runner.run(preview.key, preview.make)) as running:
             async for told in running:
                 yield told
 

@@ -6,25 +6,22 @@ The replica commits the result, not its caller: where the caller dies, the work 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import TypeVar
 
 import torch
 
 from deployments.device_thread import DeviceThread, wait_for_end
 from deployments.stage_progress import stage_progress
-from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, Done, Step
+from deployments.stage_work import Done, Step
 from fv_ray.artifact_store import Artifact, ArtifactStore, Stage
 from fv_ray.storage import storage_errors
-from fv_ray.types import OnProgress, Progress
-
-Make = Callable[[Path, Path, OnProgress], object]
-"""Reads what it needs from the first folder, writes its result to the second."""
+from fv_ray.types import Progress
+from fv_ray.works import Make, device_name, fetch, keep, run_timed
 
 STORE_PATIENCE_S = 300
 """How long a result, which has cost a device minutes, waits for a store that does not answer."""
@@ -39,7 +36,7 @@ class StageRunner:
     def __init__(self, stage: Stage, storage_url: str, device: torch.device, *, stall_s: float) -> None:
         self._stage = stage
         self._store = ArtifactStore.open(storage_url, patience_s=STORE_PATIENCE_S)
-        self._device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self._device_name = device_name(device)
         self._thread = DeviceThread(stall_s)
 
     async def run(
@@ -84,24 +81,18 @@ class StageRunner:
         with storage_errors(folder):
             given.mkdir()
             made.mkdir()
-        async for fetched in self._ask_store(0.0, partial(self._fetch, inputs, given)):
+        async for fetched in self._ask_store(0.0, partial(fetch, self._store, inputs, given)):
             if isinstance(fetched, Step):
                 yield fetched
-        async with aclosing(self._thread.run(partial(_timed, make, given, made))) as work:
+        async with aclosing(self._thread.run(partial(run_timed, make, given, made))) as work:
             async for told in work:
                 if isinstance(told, Progress):
                     yield self._step(told)
                 else:
                     seconds = told
-        files = {file.name: file for file in sorted(made.iterdir())}
-        commit = partial(self._store.commit, work_key, self._stage, files)
+        commit = partial(keep, self._store, work_key, self._stage, made)
         async for record in self._ask_store(1.0, partial(commit, device=self._device_name, device_seconds=seconds)):
             yield record if isinstance(record, Step) else Done(record=record, is_reused=False)
-
-    def _fetch(self, inputs: Mapping[str, Artifact], folder: Path) -> None:
-        for name, artifact in inputs.items():
-            with storage_errors(folder):
-                (folder / name).write_bytes(self._store.read(artifact))
 
     def _step(self, progress: Progress) -> Step:
         return Step(
@@ -121,31 +112,3 @@ class StageRunner:
         finally:
             await wait_for_end(asking)
         yield asking.result()
-
-
-def _timed(make: Make, given: Path, made: Path, on_progress: OnProgress) -> float:
-    """The seconds that it takes."""
-    start = perf_counter()
-    with _device_errors():
-        make(given, made, on_progress)
-    return perf_counter() - start
-
-
-@contextmanager
-def _device_errors() -> Iterator[None]:
-    """Tell errors of a device as errors that a caller without torch can read."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        torch.cuda.empty_cache()
-        raise DeviceOutOfMemory(_first_line(error)) from None
-    except torch.AcceleratorError as error:
-        raise DeviceFailed(_first_line(error)) from None
-    except RuntimeError as error:
-        if not str(error).startswith(("CUDA error", "cuDNN error", "NCCL error")):
-            raise
-        raise DeviceFailed(_first_line(error)) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

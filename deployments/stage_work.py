@@ -40,13 +40,5 @@ class Done(Value):
     """Whether an earlier run had left it, so that no device was used."""
 
 
-class DeviceOutOfMemory(Exception):
-    """A request needed more memory than the device has left."""
-
-
-class DeviceFailed(Exception):
-    """The device gave an error after which a process cannot use it: the replica is replaced."""
-
-
 class WorkRefused(Exception):
     """A replica that is to be replaced takes no work; another one will."""

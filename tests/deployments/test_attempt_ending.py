@@ -16,8 +16,17 @@ from ray.serve.exceptions import (
 
 from deployments.attempt_ending import Ending, ending_of
 from deployments.stage_stream import StageStalled, StreamCut
-from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, WorkRefused
-from fv_ray.errors import ArtifactDamaged, CheckpointError, InputError, NumericalError, StorageError, StoreUnavailable
+from deployments.stage_work import WorkRefused
+from fv_ray.errors import (
+    ArtifactDamaged,
+    CheckpointError,
+    DeviceFailed,
+    DeviceOutOfMemory,
+    InputError,
+    NumericalError,
+    StorageError,
+    StoreUnavailable,
+)
 
 
 def from_replica(cause: Exception) -> Exception:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from deployments.device_thread import DeviceThread, Stopped
-from deployments.stage_work import DeviceFailed, WorkRefused
+from deployments.stage_work import WorkRefused
+from fv_ray.errors import DeviceFailed
 from fv_ray.types import OnProgress, Progress
 
 STEP = Progress("denoise", 1, 2, 0.0)

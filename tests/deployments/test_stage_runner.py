@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from deployments.stage_runner import StageRunner
-from deployments.stage_work import DeviceFailed, DeviceOutOfMemory, Done, Step, WorkRefused
+from deployments.stage_work import Done, Step, WorkRefused
 from fv_ray.artifact_store import ArtifactStore
-from fv_ray.errors import ArtifactDamaged, StorageError
+from fv_ray.errors import ArtifactDamaged, DeviceFailed, DeviceOutOfMemory, StorageError
 from fv_ray.types import OnProgress, Progress
 
 KEY = "0" * 64
