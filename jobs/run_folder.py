@@ -37,7 +37,7 @@ def begin_folder(fs: fsspec.AbstractFileSystem, root: str, wanted: Mapping[str, 
         begun: dict[str, Any] = json.loads(fs.cat_file(note))
     except (OSError, ValueError) as error:
         raise StorageError(f"{note} cannot be read as JSON ({error}); remove the folder and begin again") from error
-    if changed := _differences(begun, json.loads(json.dumps(wanted))):
+    if changed := differences(begun, json.loads(json.dumps(wanted))):
         raise StorageError(f"{root} was begun otherwise: {'; '.join(changed)}; give the same values or a new folder")
 
 
@@ -58,13 +58,13 @@ def write_whole(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
     fs.mv(staged, path)
 
 
-def _differences(begun: object, wanted: object, name: str = "") -> list[str]:
+def differences(begun: object, wanted: object, name: str = "") -> list[str]:
     """Each value that differs, by its name."""
     if isinstance(begun, dict) and isinstance(wanted, dict):
         keys = list({**wanted, **begun})
         return [
             told
             for key in keys
-            for told in _differences(begun.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+            for told in differences(begun.get(key), wanted.get(key), f"{name}.{key}" if name else key)
         ]
     return [] if begun == wanted else [f"{name} is {begun!r} there and {wanted!r} here"]

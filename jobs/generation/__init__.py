@@ -1,0 +1,1 @@
+"""Bulk generation: a table of prompts to a data set of videos."""

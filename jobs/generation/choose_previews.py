@@ -1,0 +1,114 @@
+"""A table of chosen previews of an earlier run to rows whose videos are made of exactly those previews.
+
+The table has the column `id`; it may change what stage two does: `prompt`, `seed` (stage two's) and `stage_two.NAME`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from fv_ray.blobs import Blobs, open_blobs
+from fv_ray.checkpoint import CheckpointInfo, explain, shortened
+from fv_ray.errors import InputError, StorageError
+from fv_ray.types import VideoRequest
+from jobs.generation.ask_store import ask
+from jobs.generation.begin_run import SUCCESS_FILE, look_at
+from jobs.generation.check_rows import COLUMNS, Asking, Row, RowRefused, plain_fields, row_key
+from jobs.generation.read_lines import RawRow
+from jobs.generation.read_prompts import find_tables, read_prompts
+
+_CHANGES = ("prompt", "seed")
+
+
+def choose_previews(
+    run_url: str, source: str, asking: Asking, checkpoint: CheckpointInfo, ignored: frozenset[str]
+) -> Iterator[Row]:
+    """A row for each that the table has.
+
+    Raises:
+        InputError: there is no table.
+        StorageError: the run is not finished, or is of another checkpoint.
+    """
+    chooser = _Chooser(asking, checkpoint, ignored, _previews(open_blobs(run_url), checkpoint))
+    for number, raw in enumerate(read_prompts(find_tables(source), COLUMNS)):
+        try:
+            yield chooser.row(number, raw)
+        except RowRefused as refusal:
+            row_id = shortened(raw.fields.get("id", ""))[1:-1]
+            yield Row(number=number, place=raw.place, id=row_id, problem=refusal.problem)
+
+
+class _Chooser:
+    def __init__(
+        self,
+        asking: Asking,
+        checkpoint: CheckpointInfo,
+        ignored: frozenset[str],
+        previews: Mapping[str, tuple[str, str]],
+    ) -> None:
+        self._asking, self._checkpoint, self._ignored = asking, checkpoint, ignored
+        self._previews = previews
+        self._seen: set[str] = set()
+
+    def row(self, number: int, raw: RawRow) -> Row:
+        """A checked row; raises RowRefused."""
+        if raw.problem is not None:
+            raise RowRefused(raw.problem.code, raw.problem.message)
+        fields = plain_fields(raw, self._asking, self._ignored)
+        row_id = fields.pop("id", "")
+        if row_id not in self._previews:
+            told = f"there is no preview of id {shortened(row_id)}; ids of the run are allowed: see its manifest"
+            raise RowRefused("preview_unknown", told)
+        if row_id in self._seen:
+            raise RowRefused("duplicate_id", f"the id {shortened(row_id)} is there twice; leave one of them out")
+        self._seen.add(row_id)
+        preview_key, request = self._previews[row_id]
+        changed = self._changed(VideoRequest.model_validate_json(request), fields)
+        key = row_key(changed, preview_key, self._checkpoint.digest, self._asking)
+        return Row(number=number, place=raw.place, id=row_id, request=changed, preview_key=preview_key, key=key)
+
+    def _changed(self, request: VideoRequest, fields: Mapping[str, Any]) -> VideoRequest:
+        names = {name: name.removeprefix("stage_two.") for name in fields}
+        if other := [name for name in fields if name not in _CHANGES and not name.startswith("stage_two.")]:
+            told = f"{other[0]} cannot be changed; allowed are prompt, seed and stage_two.NAME"
+            raise RowRefused("unknown_field", f"{told}: a preview stays as it is, leave it out")
+        changes = {inner: fields[name] for name, inner in names.items() if name != "prompt"}
+        stage_two = {**request.stage_two.model_dump(), **self._asking.stage_two, **changes}
+        wanted = {**request.model_dump(), "stage_two": stage_two}
+        try:
+            changed = VideoRequest.model_validate(
+                wanted | {name: fields[name] for name in ("prompt",) if name in fields}
+            )
+            self._checkpoint.check(changed)
+        except ValidationError as error:
+            raise RowRefused("invalid_value", explain(error)) from None
+        except InputError as error:
+            raise RowRefused("invalid_value", str(error)) from None
+        return changed
+
+
+def _previews(blobs: Blobs, checkpoint: CheckpointInfo) -> dict[str, tuple[str, str]]:
+    """Work key and request of each preview of a run, by id."""
+    note, success = look_at(blobs).note, ask(blobs.read, SUCCESS_FILE)
+    if note is None or success is None:
+        raise StorageError(f"{blobs} has no {SUCCESS_FILE}; a finished run is allowed: finish it, then choose")
+    if note.settings.checkpoint_digest != checkpoint.digest:
+        told = f"{blobs} is of checkpoint {note.settings.checkpoint_digest}, not of {checkpoint.digest}"
+        raise StorageError(f"{told}; a preview and its video are of one: give the run's checkpoint")
+    columns = ["id", "request", "preview_work_key"]
+    found: dict[str, tuple[str, str]] = {}
+    for path in json.loads(success)["parts"]:
+        if path.startswith("manifest/"):
+            table = pq.read_table(BytesIO(ask(blobs.read, path) or b""), columns=columns)
+            found |= {
+                row["id"]: (row["preview_work_key"], row["request"])
+                for row in table.to_pylist()
+                if row["preview_work_key"] is not None
+            }
+    return found

@@ -1,0 +1,42 @@
+"""The end of a run: manifest, report, success, and what killed processes left; a killed call is just repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.generation.ask_store import ask
+from jobs.generation.begin_run import SUCCESS_FILE
+from jobs.generation.collect_garbage import collect_garbage
+from jobs.generation.open_run import OpenRun
+from jobs.generation.write_manifest import Written, write_manifest, write_success
+from jobs.generation.write_report import REPORT_FILE, write_report
+
+
+def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, folder: Path) -> dict[str, Any] | None:
+    """Write everything down; the report. None: some rows have not ended, so there is no end yet.
+
+    Args:
+        run: whose rows are made or given up.
+        prices: of a device for an hour, by its name.
+        orphan_age_s: of files without a record that are removed.
+        folder: for temporary files.
+    """
+    written: Written = write_manifest(run.blobs, run.ends.of(run.rows), run.version, run.checkpoint.fps, folder)
+    if written.num_not_ended:
+        return None
+    report = write_report(run.blobs, written, prices)
+    write_success(run.blobs, run.version, written)
+    collect_garbage(run.store, run.marks, orphan_age_s)
+    return report
+
+
+def finished(run: OpenRun) -> dict[str, Any] | None:
+    """The report of a run that is finished already."""
+    success, report = ask(run.blobs.read, SUCCESS_FILE), ask(run.blobs.read, REPORT_FILE)
+    if success is None or report is None or json.loads(success)["manifest_version"] != run.version:
+        return None
+    told: dict[str, Any] = json.loads(report)
+    return told

@@ -1,0 +1,229 @@
+"""All rows with their ends to Parquet: a line an input row, in its order; the same bytes for the same rows and results.
+
+    ROOT/manifest/v0001/part-00000.parquet   every row
+         errors/v0001/part-00000.parquet     those that were not made, with the reason
+         _SUCCESS.json                       names the version and every part with its digest; written last
+
+Nothing in the manifest differs between two runs of one input: times are in the records, a launch's in report.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fv_ray.artifact_store import StageRecord
+from fv_ray.blobs import Blobs
+from fv_ray.preview_folder import PREVIEW_FILE
+from fv_ray.types import VideoRequest
+from jobs.generation.ask_store import ask
+from jobs.generation.begin_run import SUCCESS_FILE
+from jobs.generation.check_rows import Row
+from jobs.generation.find_ends import End
+
+LAYOUT_VERSION = "1"
+"""Of the columns. They are only added, and may then be empty: readers pass over those that they do not know."""
+ROWS_PER_PART = 10_000
+_FILES = {
+    "video": "video.mp4",
+    "video_thumbnail": "video.webp",
+    "video_sheet": "video_sheet.webp",
+    "preview": "preview.mp4",
+    "preview_thumbnail": "preview.webp",
+    "preview_sheet": "preview_sheet.webp",
+    "latents": PREVIEW_FILE,
+}
+"""What a row's columns tell of, by the name in the record."""
+_TOLD_WHOLE = ("video", "preview", "latents")
+
+MANIFEST = pa.schema(
+    [
+        pa.field("row_number", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error_code", pa.string()),
+        pa.field("same_as_row", pa.int64()),
+        pa.field("prompt", pa.string()),
+        pa.field("seed", pa.int64()),
+        pa.field("stage_two_seed", pa.int64()),
+        pa.field("num_frames", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("fps", pa.int32()),
+        pa.field("request", pa.string()),
+        pa.field("key", pa.string()),
+        pa.field("preview_work_key", pa.string()),
+        pa.field("video_work_key", pa.string()),
+        *(pa.field(f"{name}_path", pa.string()) for name in _FILES),
+        *(pa.field(f"{name}_sha256", pa.string()) for name in _TOLD_WHOLE),
+        *(pa.field(f"{name}_num_bytes", pa.int64()) for name in _TOLD_WHOLE),
+    ],
+    {"fv_ray_layout": LAYOUT_VERSION},
+)
+ERRORS = pa.schema(
+    [
+        pa.field("row_number", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),
+        pa.field("key", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("code", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("attempts", pa.int32(), nullable=False),
+    ],
+    {"fv_ray_layout": LAYOUT_VERSION},
+)
+
+
+@dataclass
+class Written:
+    """What a manifest says, in numbers."""
+
+    num_rows: int = 0
+    num_made: int = 0
+    num_errors: int = 0
+    num_repeated: int = 0
+    """Rows that ask for what an earlier one asks for."""
+    num_not_ended: int = 0
+    """Neither made nor given up: a manifest with such rows is not written."""
+    useful_s: dict[str, float] = field(default_factory=dict)
+    """Of the device, by stage and device: `stage_one/cpu`."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """Digest by path."""
+
+
+def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int, fps: int, folder: Path) -> Written:
+    """Write all parts; a killed call is just repeated.
+
+    Args:
+        blobs: the run's folder.
+        ended: every row with its end, in order.
+        version: of the manifest.
+        fps: of the checkpoint.
+        folder: for temporary files.
+    """
+    written, rows, errors = Written(), _Parts(blobs, "manifest", version, MANIFEST, folder), None
+    errors = _Parts(blobs, "errors", version, ERRORS, folder)
+    first: dict[bytes, int] = {}
+    for row, end in ended:
+        same_as = first.setdefault(bytes.fromhex(row.key), row.number) if row.key else row.number
+        _count(written, row, end, is_repeated=same_as != row.number)
+        rows.add(_line(row, end, None if same_as == row.number else same_as, fps))
+        if not end.is_made:
+            errors.add(_error_line(row, end))
+    written.parts = rows.finish() | errors.finish()
+    return written
+
+
+def write_success(blobs: Blobs, version: int, written: Written) -> None:
+    """Say that all is there; of two launches the first one's word stands, which is the same."""
+    told = {
+        "layout_version": int(LAYOUT_VERSION),
+        "manifest_version": version,
+        "num_rows": written.num_rows,
+        "num_made": written.num_made,
+        "num_errors": written.num_errors,
+        "parts": dict(sorted(written.parts.items())),
+    }
+    ask(blobs.create, SUCCESS_FILE, (json.dumps(told, indent=2) + "\n").encode())
+
+
+class _Parts:
+    """Lines to parts, of which one is in memory."""
+
+    def __init__(self, blobs: Blobs, name: str, version: int, schema: pa.Schema, folder: Path) -> None:
+        self._blobs, self._schema, self._file = blobs, schema, folder / f"{name}.parquet"
+        self._place = f"{name}/v{version:04d}"
+        self._lines: list[dict[str, Any]] = []
+        self._digests: dict[str, str] = {}
+
+    def add(self, line: dict[str, Any]) -> None:
+        self._lines.append(line)
+        if len(self._lines) == ROWS_PER_PART:
+            self._flush()
+
+    def finish(self) -> dict[str, str]:
+        """Digest of each part by its path; there is one at least, so that a reader finds the columns."""
+        if self._lines or not self._digests:
+            self._flush()
+        return self._digests
+
+    def _flush(self) -> None:
+        path = f"{self._place}/part-{len(self._digests):05d}.parquet"
+        pq.write_table(pa.Table.from_pylist(self._lines, self._schema), self._file, compression="zstd")
+        ask(self._blobs.put, path, self._file)
+        with self._file.open("rb") as content:
+            self._digests[path] = hashlib.file_digest(content, "sha256").hexdigest()
+        self._lines = []
+
+
+def _count(written: Written, row: Row, end: End, *, is_repeated: bool) -> None:
+    written.num_rows += 1
+    written.num_repeated += is_repeated
+    written.num_made += end.is_made
+    written.num_errors += not end.is_made
+    written.num_not_ended += not end.is_made and end.error is None and row.problem is None
+    for record in (end.preview, end.video):
+        if record is not None and not is_repeated:
+            name = f"{record.stage}/{record.device}"
+            written.useful_s[name] = written.useful_s.get(name, 0.0) + record.device_seconds
+
+
+def _line(row: Row, end: End, same_as: int | None, fps: int) -> dict[str, Any]:
+    code = end.error.code if end.error else row.problem.code if row.problem else None
+    line: dict[str, Any] = {
+        "row_number": row.number,
+        "id": row.id,
+        "status": "made" if end.is_made else "error",
+        "error_code": None if end.is_made else code,
+        "same_as_row": same_as,
+    }
+    if row.request is not None:
+        line |= _request_columns(row, row.request, fps, is_preview=end.video is None)
+    for record in (end.preview, end.video):
+        if record is not None:
+            line |= _record_columns(record)
+    return line
+
+
+def _request_columns(row: Row, request: VideoRequest, fps: int, *, is_preview: bool) -> dict[str, Any]:
+    sampling = request.stage_one if is_preview else request.stage_two
+    return {
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "stage_two_seed": request.stage_two_seed,
+        "num_frames": request.stage_one.num_frames,
+        "height": sampling.height,
+        "width": sampling.width,
+        "fps": fps,
+        "request": request.model_dump_json(),
+        "key": row.key,
+    }
+
+
+def _record_columns(record: StageRecord) -> dict[str, Any]:
+    kind = "preview" if record.stage == "stage_one" else "video"
+    line: dict[str, Any] = {f"{kind}_work_key": record.work_key}
+    for name, file in _FILES.items():
+        if (artifact := record.artifacts.get(file)) is not None:
+            line[f"{name}_path"] = artifact.path
+            if name in _TOLD_WHOLE:
+                line |= {f"{name}_sha256": artifact.sha256, f"{name}_num_bytes": artifact.num_bytes}
+    return line
+
+
+def _error_line(row: Row, end: End) -> dict[str, Any]:
+    line = {"row_number": row.number, "id": row.id, "place": row.place, "key": row.key or None}
+    if row.problem is not None:
+        return line | {"stage": "input", "code": row.problem.code, "message": row.problem.message, "attempts": 0}
+    if end.error is None:
+        return line | {"stage": "none", "code": "not_ended", "message": "", "attempts": 0}
+    error = end.error
+    return line | {"stage": error.stage, "code": error.code, "message": error.message, "attempts": error.attempts}
