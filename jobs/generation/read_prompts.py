@@ -4,6 +4,8 @@ Knows nothing of what a row may say. Whatever is in a file, memory stays bounded
 a problem.
 """
 
+import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -67,7 +69,7 @@ def read_prompts(table: Table, known_columns: frozenset[str]) -> Iterator[RawRow
                 if suffix == ".parquet":
                     yield from _read_parquet(pq.ParquetFile(file), name, known_columns)
                 else:
-                    yield from _LINE_READERS[suffix](file, name)
+                    yield from _LINE_READERS[suffix](io.BufferedReader(file), name)  # fsspec's readline knows no limit
         except pa.ArrowException as error:
             told = str(error).splitlines()[0]
             message = f"the rest of the file is no Parquet ({told}); write it again"
@@ -77,13 +79,18 @@ def read_prompts(table: Table, known_columns: frozenset[str]) -> Iterator[RawRow
 
 
 def _paths(fs: fsspec.AbstractFileSystem, root: str) -> list[str]:
-    if any(sign in root for sign in "*?["):
-        found = fs.glob(root)
+    fixed = re.split(r"[*?\[]", root)[0]
+    if fixed != root:
+        found, fixed = fs.glob(root), fixed.rpartition("/")[0]
     elif fs.isdir(root):
-        found = [path for path in fs.find(root) if not _is_hidden(path.removeprefix(root))]
+        found = fs.find(root)
     else:
-        found = [root] if fs.exists(root) else []
-    return sorted(path for path in found if PurePosixPath(path).suffix.lower() in SUFFIXES)
+        return [root] if fs.exists(root) and _is_table(root) else []
+    return sorted(path for path in found if _is_table(path) and not _is_hidden(path.removeprefix(fixed)))
+
+
+def _is_table(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in SUFFIXES
 
 
 def _is_hidden(path: str) -> bool:

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fv_ray.errors import InputError
+from jobs.generation import read_prompts as module
+from jobs.generation.check_rows import COLUMNS
+from jobs.generation.read_prompts import find_tables, read_prompts
+
+
+def rows(source: object) -> list[tuple[str, object]]:
+    found = read_prompts(find_tables(str(source)), COLUMNS)
+    return [(row.place, row.problem.code if row.problem else row.fields.get("prompt")) for row in found]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "b.txt").write_text("fox\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.CSV").write_text("prompt\ncat\n")
+    (tmp_path / "c.jsonl").write_text('{"prompt": "dog"}\n')
+    pq.write_table(pa.table({"prompt": ["hen", "cow"], "size": [b"x", b"y"]}), tmp_path / "d.parquet")
+    for hidden in (".a.txt", "_SUCCESS.txt", "notes.md"):
+        (tmp_path / hidden).write_text("no prompt\n")
+    return tmp_path
+
+
+def test_a_folder_a_glob_and_a_file_are_read_in_the_order_of_names(folder: Path) -> None:
+    everything = [("b.txt:1", "fox"), ("c.jsonl:1", "dog"), ("d.parquet:1", "hen"), ("d.parquet:2", "cow")]
+    assert rows(folder) == [*everything, ("more/a.CSV:2", "cat")]
+    assert rows(f"file://{folder}") == rows(folder)
+    assert [prompt for _, prompt in rows(folder / "*.[jt]*")] == ["fox", "dog"]
+    assert rows(folder / "b.txt") == [("b.txt:1", "fox")]
+
+
+def test_an_object_store_is_read(s3: object, folder: Path) -> None:  # noqa: ARG001
+    import s3fs
+
+    s3fs.S3FileSystem().pipe_file("bucket/table/b.txt", (folder / "b.txt").read_bytes())
+    assert rows("s3://bucket/table") == [("b.txt:1", "fox")]
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere/*.csv", "simplecache::file:///a.csv", "ftp://host/a.csv"])
+def test_an_input_that_is_none_is_refused(source: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give another|give one"):
+        find_tables(source if ":" in source else f"{tmp_path}/{source}")
+
+
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no table at"):
+        find_tables(str(tmp_path))
+
+
+def test_columns_of_parquet_keep_their_types_and_unknown_ones_are_named(tmp_path: Path) -> None:
+    columns = {"prompt": ["fox"], "stage_one.height": [32.0], "stage_two": [{"width": 64}], "author": ["a" * 100]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (row,) = read_prompts(find_tables(str(tmp_path)), COLUMNS)
+    assert row.fields == {"prompt": "fox", "stage_one.height": 32.0, "stage_two": {"width": 64}, "author": None}
+
+
+def test_damaged_parquet_is_a_row_with_a_problem(folder: Path) -> None:
+    data = (folder / "d.parquet").read_bytes()
+    (folder / "d.parquet").write_bytes(data[:-20])
+    assert ("d.parquet", "invalid_parquet") in rows(folder)
+    assert ("more/a.CSV:2", "cat") in rows(folder)
+
+
+def test_a_row_group_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_GROUP_BYTES", 1000)
+    table = pa.table({"prompt": ["fox", "x" * 2000, "cat"]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    assert rows(tmp_path) == [("a.parquet:1", "fox"), ("a.parquet:2", "row_too_large"), ("a.parquet:3", "cat")]
