@@ -69,7 +69,8 @@ def read_prompts(table: Table, known_columns: frozenset[str]) -> Iterator[RawRow
                 if suffix == ".parquet":
                     yield from _read_parquet(pq.ParquetFile(file), name, known_columns)
                 else:
-                    yield from _LINE_READERS[suffix](io.BufferedReader(file), name)  # fsspec's readline knows no limit
+                    with io.BufferedReader(file) as lines:  # fsspec's own readline knows no limit
+                        yield from _LINE_READERS[suffix](lines, name)
         except pa.ArrowException as error:
             told = str(error).splitlines()[0]
             message = f"the rest of the file is no Parquet ({told}); write it again"

@@ -108,8 +108,7 @@ class WorkRunner:
         except Spoiled as spoiled:
             outcome = Outcome(FAILED)
             figures["num_failed"] += 1
-            self._give_up(row_keys, spoiled, num_died + int(figures.pop("num_tried")))
-        figures.pop("num_tried", None)
+            self._give_up(row_keys, spoiled, num_died + int(figures["num_tried"]))
         told = dict(phases.seconds) if figures["num_made"] else {}
         ray.get(self._board.end.remote(self._stage, key, self._actor, dict(figures), told))
         return outcome

@@ -29,6 +29,8 @@ class StageFigures(Value):
     num_made: int = 0
     num_reused: int = 0
     """That another launch had left."""
+    num_tried: int = 0
+    """Attempts that were begun by an actor that lives."""
     num_failed: int = 0
     num_lost: int = 0
     """Attempts whose process died."""

@@ -62,7 +62,7 @@ def summary(report: Mapping[str, Any]) -> str:
         f"{seconds['useful']:.1f} s on devices, {report['device_s_per_video'] or 0:.2f} s a video",
         f"{report['wall_s']:.1f} s in {report['num_launches']} launches",
     ]
-    if cost["per_video"] is not None and cost["prices_per_hour"]:
+    if cost["per_video"] is not None:
         told.append(f"{cost['per_video']:.4f} a video")
     return "; ".join(told)
 
@@ -111,8 +111,8 @@ def _report(
         "phase_s_per_work": {stage: told["phase_s_per_work"] for stage, told in stages.items()},
         "cost": {
             "prices_per_hour": dict(prices),
-            "useful": round(sum(costs.values()), 6),
-            "per_video": round(sum(costs.values()) / num_videos, 6) if num_videos else None,
+            "useful": round(sum(costs.values()), 6) if costs else None,
+            "per_video": round(sum(costs.values()) / num_videos, 6) if costs and num_videos else None,
             "devices_without_price": sorted({name.partition("/")[2] for name in written.useful_s} - set(prices)),
         },
     }
