@@ -4,10 +4,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.errors import InputError
+from fv_ray.training.procedural.captions import split_words, vocabulary
 from jobs.generation import read_prompts as module
-from jobs.generation.check_rows import COLUMNS
+from jobs.generation.check_rows import COLUMNS, Asking, check_rows
 from jobs.generation.read_prompts import find_tables, read_prompts
+
+ROOT = Path(__file__).parents[3]
 
 
 def rows(source: object) -> list[tuple[str, object]]:
@@ -72,3 +76,14 @@ def test_a_row_group_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: 
     table = pa.table({"prompt": ["fox", "x" * 2000, "cat"]})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
     assert rows(tmp_path) == [("a.parquet:1", "fox"), ("a.parquet:2", "row_too_large"), ("a.parquet:3", "cat")]
+
+
+def test_every_shipped_prompt_can_be_made_and_says_nothing_that_the_embedded_model_does_not_know() -> None:
+    info, table = CheckpointInfo.read(DEFAULT_MODEL), find_tables(str(ROOT / "examples" / "prompts.csv"))
+    checked = list(check_rows(read_prompts(table, COLUMNS), Asking(), info))
+    assert len(checked) >= 40
+    for row in checked:
+        assert row.request is not None, row.problem
+        words = split_words(row.request.prompt)
+        assert set(words) <= set(vocabulary())
+        assert 8 <= len(words) < info.max_prompt_tokens
