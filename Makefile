@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-gpu format demo serve parity chaos bench model clean
+.PHONY: help setup check test test-gpu format demo serve bulk parity chaos chaos-bulk bench model clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything that development needs
 
@@ -49,12 +49,19 @@ serve: | $(READY) ## the service on http://127.0.0.1:8000 with the embedded mode
 	$(BIN)/serve run --address local deployments.text_to_video:build \
 		database_url=sqlite:///build/service/videos.sqlite storage_url=build/service/artifacts
 
+bulk: | $(READY) ## the 48 prompts of examples/prompts.csv to videos in build/bulk; given again, it goes on
+	OMP_NUM_THREADS=1 $(BIN)/python -m jobs.generate --input examples/prompts.csv --output build/bulk
+
 parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md
 	$(BIN)/python -m tests.parity.report
 
 chaos: $(READY) ## hurt a running service and rewrite docs/reliability.md: hours
 	$(BIN)/python -m tests.chaos.report --database sqlite
 	$(BIN)/python -m tests.chaos.report --database postgres
+
+chaos-bulk: $(READY) ## kill bulk generation a hundred times, on a disk and on an S3 with faults: hours
+	$(BIN)/python -m tests.chaos.generation --rows 200 --kills 100 --place disk
+	$(BIN)/python -m tests.chaos.generation --rows 200 --kills 100 --place s3
 
 bench: $(READY) ## time both stages at the tiny size
 	$(BIN)/python -m benchmarks.bench_stages --size tiny

@@ -40,7 +40,11 @@ def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Itera
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         if num_cpus is not None:
             own["num_cpus"] = max(num_cpus, os.cpu_count() or 1)
-        ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
+        try:
+            ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
+        except Exception as error:  # of any kind: a port that is taken, a machine too busy, a token that is missing
+            told = f"Ray cannot be reached at {address!r} ({str(error).splitlines()[0]})"
+            raise StorageError(f"{told}; it must start, or RAY_ADDRESS must name a cluster: try again") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S

@@ -161,7 +161,8 @@ def _make(run: OpenRun, launch: Launch, signals: Signals) -> int:
             return RESUMABLE
         end = LaunchEnd(wall_s=0, first_row_s=driven.first_row_s, stages=dict(driven.figures))
         status = {"done": 0, "drained": RESUMABLE, "errors": TOO_MANY_ERRORS}[driven.reason]
-    num_lost = 0 if status else sum(run.marks.read_all()[1].values())
+    is_last = plan.num_rows and not status  # what is marked now is of the dead, and another launch counts it no more
+    num_lost = sum(run.marks.read_all()[1].values()) if is_last else 0
     changes = {"wall_s": time.monotonic() - start_s, "num_lost": num_lost}
     note_end(run.blobs, name, end.model_copy(update=changes))
     return status

@@ -28,8 +28,8 @@ def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, f
     if written.num_not_ended:
         return None
     report = write_report(run.blobs, written, prices)
-    write_success(run.blobs, run.version, written)
     collect_garbage(run.store, run.marks, orphan_age_s)
+    write_success(run.blobs, run.version, written)
     return report
 
 

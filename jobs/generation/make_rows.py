@@ -12,7 +12,7 @@ from fv_ray.artifact_store import Stage
 from fv_ray.errors import InputError, StorageError
 from jobs.connect_ray import connected
 from jobs.generation.drive_launch import Driven, Signals, drive
-from jobs.generation.make_stages import Worker
+from jobs.generation.make_stages import StageOneWorker, StageTwoWorker, Worker
 from jobs.generation.open_run import OpenRun
 from jobs.generation.plan_items import Plan
 from jobs.generation.report_progress import ProgressReport
@@ -104,7 +104,7 @@ def _pipeline(run: OpenRun, plan: Plan, launch: Launch, *, makes_videos: bool) -
         makes_videos=makes_videos,
     )
     pools = (
-        Pool(wanted.least, wanted.most, launch.num_cpus, share if wanted.num_gpus is None else wanted.num_gpus)
-        for wanted in (launch.stage_one, launch.stage_two)
+        Pool(stage, wanted.least, wanted.most, launch.num_cpus, share if wanted.num_gpus is None else wanted.num_gpus)
+        for stage, wanted in ((StageOneWorker, launch.stage_one), (StageTwoWorker, launch.stage_two))
     )
     return Pipeline(plan.previews, plan.halves, worker, *pools)

@@ -5,7 +5,7 @@ A block is one item, so that a task ends with it and is the unit that Ray repeat
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, Dataset
 
-from jobs.generation.make_stages import StageOneWorker, StageTwoWorker, Worker
+from jobs.generation.make_stages import Worker
 
 
 @dataclass(frozen=True)
 class Pool:
     """The actors of a stage."""
 
+    worker_class: Callable[[Worker, ActorHandle], Any]
+    """`StageOneWorker` or `StageTwoWorker`, or what stands for one in a measurement."""
     min_workers: int
     max_workers: int | None
     """None: as many as the cluster has room for."""
@@ -58,13 +60,14 @@ def run_pipeline(pipeline: Pipeline, board: ActorHandle) -> Generator[dict[str, 
     Raises:
         RayError: Ray gave up, or a worker raised.
     """
-    dataset = _blocks(pipeline.halves)
+    one, two = pipeline.stage_one, pipeline.stage_two
+    sources = [_blocks(pipeline.halves)] if pipeline.halves else []
     if pipeline.previews:
-        options = pipeline.stage_one.options(pipeline.worker, board)
-        made = _blocks(pipeline.previews).flat_map(StageOneWorker, **options)
-        dataset = made.union(dataset) if pipeline.halves else made
+        items = _blocks(pipeline.previews)
+        sources.insert(0, items.flat_map(one.worker_class, **one.options(pipeline.worker, board)))
+    dataset = sources[0].union(*sources[1:]) if sources[1:] else sources[0]
     if pipeline.worker.makes_videos:
-        dataset = dataset.map(StageTwoWorker, **pipeline.stage_two.options(pipeline.worker, board))
+        dataset = dataset.map(two.worker_class, **two.options(pipeline.worker, board))
     yield from dataset.iter_rows()
 
 
@@ -74,4 +77,4 @@ def _blocks(items: Sequence[dict[str, str]]) -> Dataset:
     Where a task upstream yields more blocks than the pool takes, Ray Data's executor spins on a CPU until there is
     room.
     """
-    return ray.data.from_items(list(items), override_num_blocks=max(len(items), 1))
+    return ray.data.from_items(list(items), override_num_blocks=len(items))

@@ -63,6 +63,8 @@ class Experiment:
     """Of the launches that were not killed."""
     moments: list[Moment] = field(default_factory=list)
     num_poisoned: int = 0
+    poison_marks: set[str] = field(default_factory=set)
+    """Of the beginnings of the poison row that were answered."""
 
 
 def table_of(num_rows: int) -> list[dict[str, Any]]:
@@ -164,7 +166,7 @@ def spoiled_request(draws: random.Random) -> Fault:
 def poisoned(experiment: Experiment, poison: Row, process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Kill stage one's actor whenever it has begun the poison row."""
     is_over = threading.Event()
-    seen: set[str] = set()
+    seen = experiment.poison_marks
 
     def watch() -> None:
         blobs = open_blobs(experiment.url)
