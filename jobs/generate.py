@@ -165,6 +165,8 @@ def _make(run: OpenRun, launch: Launch, signals: Signals) -> int:
     num_lost = sum(run.marks.read_all()[1].values()) if is_last else 0
     changes = {"wall_s": time.monotonic() - start_s, "num_lost": num_lost}
     note_end(run.blobs, name, end.model_copy(update=changes))
+    if status:
+        _tell("too many rows have errors" if status == TOO_MANY_ERRORS else "stopped; the same command goes on")
     return status
 
 

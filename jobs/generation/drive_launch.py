@@ -28,6 +28,8 @@ from jobs.generation.watch_rows import StageFigures, read_figures
 RESUMABLE = 75
 """BSD's EX_TEMPFAIL: given again, the command goes on."""
 _LOOK_EVERY_S = 0.5
+_CLOSE_S = 20.0
+"""For Ray Data to stop; it does not where its actors are still loading."""
 
 
 class Signals:
@@ -161,4 +163,4 @@ def _drain(rows: _Rows, board: ActorHandle, drain_s: float) -> None:
     rows.is_stopping = True
     while ray.get(board.num_at_work.remote()) and time.monotonic() < end_s:
         time.sleep(_LOOK_EVERY_S)
-    rows.join(2 * _LOOK_EVERY_S)
+    rows.join(_CLOSE_S)  # rows that nobody has begun come at once, and so the end

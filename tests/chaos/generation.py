@@ -132,7 +132,7 @@ def kill(experiment: Experiment, process: subprocess.Popen[bytes]) -> bool:
     moment = experiment.draws.choice(moments)
     event = threading.Event()
     wanted = num_records(experiment.url) + experiment.draws.randrange(4) if moment == "commits" else 0
-    end = time.monotonic() + (experiment.draws.uniform(0, 60) if moment in ("time", "drain") else MAX_LAUNCH_S)
+    end = time.monotonic() + (experiment.draws.uniform(0, 40) if moment in ("time", "drain") else MAX_LAUNCH_S)
 
     def spoil(method: str, path: str) -> Fault:
         ends = {"record": path.endswith(f"/{RECORD_FILE}"), "manifest": "/manifest/" in path}
