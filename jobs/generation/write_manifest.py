@@ -115,7 +115,7 @@ def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int,
     for row, end in ended:
         same_as = first.setdefault(bytes.fromhex(row.key), row.number) if row.key else row.number
         _count(written, row, end, is_repeated=same_as != row.number)
-        rows.add(_line(row, end, None if same_as == row.number else same_as, fps))
+        rows.add(manifest_line(row, end, None if same_as == row.number else same_as, fps))
         if not end.is_made:
             errors.add(_error_line(row, end))
     written.parts = rows.finish() | errors.finish()
@@ -176,7 +176,8 @@ def _count(written: Written, row: Row, end: End, *, is_repeated: bool) -> None:
             written.useful_s[name] = written.useful_s.get(name, 0.0) + record.device_seconds
 
 
-def _line(row: Row, end: End, same_as: int | None, fps: int) -> dict[str, Any]:
+def manifest_line(row: Row, end: End, same_as: int | None, fps: int) -> dict[str, Any]:
+    """What `MANIFEST` says of a row."""
     code = end.error.code if end.error else row.problem.code if row.problem else None
     line: dict[str, Any] = {
         "row_number": row.number,
