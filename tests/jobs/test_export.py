@@ -92,7 +92,7 @@ def test_shards_are_as_large_as_told(run: Path, tmp_path: Path) -> None:
 
 
 def test_datasets_reads_the_folder_without_a_network(run: Path, tmp_path: Path) -> None:
-    """Neither a row that calls itself a test nor one that looks like a date is taken for one."""
+    """A row that calls itself a test makes no split of its own."""
     output = tmp_path / "out"
     export(run, "huggingface", output)
     by_name = hugging_face(tmp_path / "cache", "videofolder", data_dir=str(output))
