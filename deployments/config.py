@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from fv_ray.checkpoint import DEFAULT_MODEL
+from fv_ray.prompts.enhanced import EnhancerKind
 from fv_ray.types import Value
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 400)]
@@ -38,6 +40,50 @@ class StageConfig(Value):
     """A step that takes longer is taken for hung: its replica is replaced and the work goes to another."""
     max_request_s: Seconds = 600
     """How long a replica that is to stop may go on with its last request."""
+
+
+class EnhancerConfig(Value):
+    """What rewrites prompts to captions, and its replicas."""
+
+    kind: EnhancerKind = "rules"
+    """rules: for the default model, without a language model. openai: an endpoint. vllm: a model in the replicas."""
+    model: str | None = None
+    """openai: as the endpoint calls it. vllm: a folder, under one path on all nodes."""
+    base_url: str | None = None
+    """openai: of an endpoint that speaks OpenAI's protocol, with its /v1."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """openai: the variable that holds the key, in the environment of the nodes."""
+    timeout_s: Seconds = 30
+    """How long a request waits for its prompt."""
+    on_failure: Literal["continue", "fail"] = "continue"
+    """Where the enhancer does not answer: go on with the user's prompt and say so, or refuse the request."""
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    max_replicas: Count = 1
+    num_gpus: Annotated[float, Field(ge=0)] = 0
+    """vllm: of each replica; a fraction shares a GPU with a stage."""
+    num_cpus: Annotated[float, Field(ge=0)] = 0
+    max_ongoing_requests: Count = 32
+    """Of a replica; vLLM works on them at the same time."""
+    max_queued_requests: Count = 200
+    """Beyond them, for a replica to be free; what comes then is not enhanced."""
+    max_model_len: Annotated[int, Field(ge=512)] = 4096
+    """vllm: tokens of the instructions, a prompt, and up to three answers."""
+    quantization: str | None = None
+    """vllm: fp8 halves the memory of bfloat16 weights as they are loaded."""
+    kv_cache_mb: Count | None = None
+    """vllm: memory for prompts at work; None: what its share of the GPU leaves."""
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        needed = {"rules": (), "openai": ("base_url", "model"), "vllm": ("model",)}[self.kind]
+        for name in ("base_url", "model"):
+            if (getattr(self, name) is not None) != (name in needed):
+                uses = f"needs {' and '.join(needed)}" if needed else "needs neither base_url nor model"
+                raise ValueError(
+                    f"enhancer.{name} is {getattr(self, name)!r} and enhancer.kind is {self.kind!r}, which {uses}: "
+                    "set the kind that you mean"
+                )
+        return self
 
 
 class Limits(Value):
@@ -89,7 +135,23 @@ class AppConfig(Value):
     """Three checks of a replica in a row that take longer replace it. A call into CUDA may hold the interpreter."""
     stage_one: StageConfig = StageConfig(stall_s=60)
     stage_two: StageConfig = StageConfig()
+    enhancer: EnhancerConfig | None = None
+    """None: prompts are taken as they are."""
     limits: Limits = Limits()
     retention: Retention = Retention()
     signed_url_s: Seconds | None = None
     """Redirect downloads to the object store with links that live this long; None: the service sends the bytes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, values: Any) -> Any:  # noqa: ANN401
+        """`enhancer.kind=rules`, as `serve run` gives it, is a value of `enhancer`."""
+        if not isinstance(values, Mapping):
+            return values
+        nested: dict[str, Any] = {name: value for name, value in values.items() if "." not in str(name)}
+        for name, value in values.items():
+            outer, dot, inner = str(name).partition(".")
+            if dot:
+                before = nested.get(outer)
+                nested[outer] = {**(before if isinstance(before, Mapping) else {}), inner: value}
+        return nested

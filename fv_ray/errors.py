@@ -1,17 +1,18 @@
 """The exceptions that fv-ray raises on purpose.
 
     FvRayError
-    ├── InputError         what a person asked for cannot be made (also a ValueError)
-    ├── CheckpointError    a checkpoint folder or a released weights file is not what it must be
-    ├── DeviceFailed       after this, the process cannot use its device any more
-    ├── DeviceOutOfMemory  a request needs more memory than the device has left
-    ├── NoiseError         a recorded noise source was asked for something it does not hold
-    ├── NumericalError     a model's arithmetic left the range of its dtype
-    ├── ResultEmpty        a stage left a file without content, or none
-    ├── StorageError       a result could not be written or read back
+    ├── InputError           what a person asked for cannot be made (also a ValueError)
+    ├── CheckpointError      a checkpoint folder or a released weights file is not what it must be
+    ├── DeviceFailed         after this, the process cannot use its device any more
+    ├── EnhancerUnavailable  the prompt enhancer does not answer
+    ├── DeviceOutOfMemory    a request needs more memory than the device has left
+    ├── NoiseError           a recorded noise source was asked for something it does not hold
+    ├── NumericalError       a model's arithmetic left the range of its dtype
+    ├── ResultEmpty          a stage left a file without content, or none
+    ├── StorageError         a result could not be written or read back
     │   ├── ArtifactDamaged   a stored file is missing or not what was stored
     │   └── StoreUnavailable  an object store does not answer now
-    └── PromptNotRead      a warning, not an error: a part of the prompt is not read
+    └── PromptNotRead        a warning, not an error: a part of the prompt is not read
         ├── PromptTooLong     the text encoder's window is shorter
         └── UnknownWords      the tokenizer's list of words does not hold them
 
@@ -49,6 +50,10 @@ class NumericalError(FvRayError):
 
 class ResultEmpty(FvRayError):
     """A stage left a file without content, or none: the run came to nothing."""
+
+
+class EnhancerUnavailable(FvRayError):
+    """The prompt enhancer does not answer now; later it may."""
 
 
 class StorageError(FvRayError):

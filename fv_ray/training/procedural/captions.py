@@ -66,18 +66,24 @@ def parse(text: str) -> dict[str, str]:
     said: dict[str, str] = {}
     place = 0
     while place < len(words):
-        length = next((n for n in range(_longest_phrase(), 0, -1) if tuple(words[place : place + n]) in _phrases()), 0)
+        length = next((n for n in range(_longest_phrase(), 0, -1) if tuple(words[place : place + n]) in phrases()), 0)
         if length:
-            attribute, value = _phrases()[tuple(words[place : place + length])]
+            attribute, value = phrases()[tuple(words[place : place + length])]
             said.setdefault(attribute, value)
         place += max(length, 1)
     return UNSAID | said
 
 
 @cache
+def phrases() -> dict[tuple[str, ...], tuple[str, str]]:
+    """Each phrase that means something, as words, with its attribute and value."""
+    return {tuple(text.split()): (attribute, value) for attribute, value, text in _meanings()}
+
+
+@cache
 def vocabulary() -> tuple[str, ...]:
     """All words that captions are made of, sorted."""
-    found = {word for phrase in _phrases() for word in phrase}
+    found = {word for phrase in phrases() for word in phrase}
     orders = (*ORDERS, *ORDERS_WITH_PLACE, *ORDERS_WITHOUT_MOTION, *ORDERS_WITH_PLACE_WITHOUT_MOTION)
     frames = (re.sub(r"\{.*?\}", " ", order) for order in orders)
     verbs = (form for verb in MOVING for form in verb)
@@ -158,14 +164,8 @@ def _sentence(thing: str, verb: Verb | None, place: str, draws: Draws) -> str:
 
 
 @cache
-def _phrases() -> dict[tuple[str, ...], tuple[str, str]]:
-    """Each phrase that means something, as words, with its attribute and value."""
-    return {tuple(text.split()): (attribute, value) for attribute, value, text in _meanings()}
-
-
-@cache
 def _longest_phrase() -> int:
-    return max(len(phrase) for phrase in _phrases())
+    return max(len(phrase) for phrase in phrases())
 
 
 def _meanings() -> Iterator[tuple[str, str, str]]:
