@@ -1,7 +1,10 @@
 """The application: `AppConfig -> Ingress, Orchestrator, StageOne, StageTwo`, each a deployment of its own.
 
+With `AppConfig.enhancer`, there is a PromptEnhancer as well.
+
 serve run deployments.text_to_video:build                                       # the default model on this machine
 serve run deployments.text_to_video:build checkpoint=FOLDER database_url=URL
+serve run deployments.text_to_video:build enhancer.kind=rules                   # short prompts are rewritten first
 serve deploy deployments/serve.yaml                                             # to a cluster
 """
 
@@ -14,12 +17,16 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
-from deployments.config import AppConfig, StageConfig
+from deployments.config import AppConfig, EnhancerConfig, StageConfig
 from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
+from deployments.prompt_enhancer import REPLICAS
 from deployments.stage_one import StageOneReplica
 from deployments.stage_two import StageTwoReplica
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.prompts.engine import require_chat_model
+from fv_ray.prompts.window import PromptWindow
+from fv_ray.training.procedural.rules import require_known_words
 
 API_KEY = "FV_RAY_API_KEY"
 ORCHESTRATOR_STOP_S = 20
@@ -32,7 +39,7 @@ def build(config: AppConfig) -> Application:
     """The application, as `serve run` and `serve deploy` ask for it.
 
     Raises:
-        CheckpointError: there is no checkpoint.
+        CheckpointError: there is no checkpoint, or the enhancer cannot be one for it.
     """
     config = settled(config)
     CheckpointInfo.read(config.checkpoint)
@@ -58,7 +65,7 @@ def build(config: AppConfig) -> Application:
         graceful_shutdown_timeout_s=INGRESS_STOP_S,
         ray_actor_options={"num_cpus": 0},
     )
-    return ingress.bind(config, orchestrator)
+    return ingress.bind(config, orchestrator, _enhancer(config, config.enhancer))
 
 
 def settled(config: AppConfig) -> AppConfig:
@@ -72,10 +79,46 @@ def settled(config: AppConfig) -> AppConfig:
     return config.model_copy(
         update={
             "checkpoint": config.checkpoint.absolute(),
+            "enhancer": _settled_enhancer(config.enhancer),
             "database_url": database.render_as_string(hide_password=False),
             "storage_url": storage_url,
             "api_key": SecretStr(key) if config.api_key is None and key else config.api_key,
         }
+    )
+
+
+def _settled_enhancer(enhancer: EnhancerConfig | None) -> EnhancerConfig | None:
+    if enhancer is None or enhancer.kind != "vllm" or enhancer.model is None:
+        return enhancer
+    return enhancer.model_copy(update={"model": str(Path(enhancer.model).absolute())})
+
+
+def _enhancer(config: AppConfig, enhancer: EnhancerConfig | None) -> Application | None:
+    """The enhancer's deployment. Of the service it knows the checkpoint's tokenizer alone."""
+    if enhancer is None:
+        return None
+    if enhancer.kind == "rules":
+        require_known_words(config.checkpoint)
+    else:
+        PromptWindow.read(config.checkpoint)
+    if enhancer.kind == "vllm":
+        require_chat_model(str(enhancer.model))
+    return (
+        serve.deployment(REPLICAS[enhancer.kind], name="PromptEnhancer")
+        .options(
+            max_ongoing_requests=enhancer.max_ongoing_requests,
+            max_queued_requests=enhancer.max_queued_requests,
+            autoscaling_config=AutoscalingConfig(
+                min_replicas=enhancer.min_replicas,
+                max_replicas=enhancer.max_replicas,
+                target_ongoing_requests=max(1, enhancer.max_ongoing_requests // 2),
+            ),
+            graceful_shutdown_timeout_s=enhancer.timeout_s,
+            health_check_period_s=5,
+            health_check_timeout_s=config.health_check_timeout_s,
+            ray_actor_options={"num_cpus": enhancer.num_cpus, "num_gpus": enhancer.num_gpus},
+        )
+        .bind(config.checkpoint, enhancer)
     )
 
 

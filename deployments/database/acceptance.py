@@ -12,7 +12,7 @@ from deployments.database import events, fair_order
 from deployments.database.records import Accepted, KeyReused, NewVideo, NotThere, QueueFull
 from deployments.database.rows import Row, load, visible
 from deployments.database.tables import results, videos
-from deployments.database.transactions import insert_new, writing
+from deployments.database.transactions import insert_new, reading, writing
 from fv_ray.artifact_store import Stage
 
 
@@ -45,6 +45,12 @@ def accept(
         if first.request_hash != new.request_hash:
             raise KeyReused(f"the key {new.idempotency_key!r} came before with another request")
         return Accepted(load(conn, first.id), is_replay=True)
+
+
+def is_known(engine: sa.Engine, new: NewVideo) -> bool:
+    """Whether its idempotency key has come before."""
+    with reading(engine) as conn:
+        return _first_of_key(conn, new) is not None
 
 
 def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
@@ -83,6 +89,7 @@ def _insert(conn: sa.Connection, new: NewVideo) -> Row | None:
         model=new.model,
         checkpoint_digest=new.checkpoint_digest,
         request=new.request.model_dump(mode="json"),
+        enhancement=None if new.enhancement is None else new.enhancement.model_dump(mode="json"),
         created_at=now,
         queued_at=now,
     )

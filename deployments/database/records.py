@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fv_ray.artifact_store import Stage, StageRecord
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 
 Kind = Literal["full", "preview", "commit"]
@@ -37,6 +38,8 @@ class NewVideo:
     """A client's always gives the first video, even a failed or deleted one. One that begins with `commit/` is free
     again when its video has failed, was cancelled or deleted, or its result has expired."""
     request_hash: str = ""
+    enhancement: Enhanced | None = None
+    """What became of the user's prompt; the request's is the one that is read. None where it was not to be enhanced."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class VideoRecord:
     model: str
     checkpoint_digest: str
     request: VideoRequest
+    enhancement: Enhanced | None
     preview: StageRecord | None
     """None before stage one is done, and after it has expired."""
     video: StageRecord | None

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from deployments.database.records import NotThere, VideoRecord
 from deployments.database.tables import results, videos
 from fv_ray.artifact_store import StageRecord
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 
 Row = sa.Row[*tuple[Any, ...]]
@@ -37,6 +38,8 @@ def record(row: Row) -> VideoRecord:
     """A row of WITH_RESULTS as a record."""
     values = dict(row._mapping)
     values["request"] = VideoRequest.model_validate(values["request"])
+    if values["enhancement"] is not None:
+        values["enhancement"] = Enhanced.model_validate(values["enhancement"])
     for name in ("preview", "video"):
         values[name] = None if values[name] is None else StageRecord.model_validate(values[name])
     return VideoRecord(**values)

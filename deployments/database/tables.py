@@ -23,6 +23,7 @@ videos = sa.Table(
     sa.Column("model", sa.String(128), nullable=False),  # as the client named it
     sa.Column("checkpoint_digest", sa.String(80), nullable=False),
     sa.Column("request", sa.JSON, nullable=False),  # a VideoRequest, complete
+    sa.Column("enhancement", sa.JSON(none_as_null=True)),  # an Enhanced: the user's own prompt, and what became of it
     sa.Column("error_code", sa.String(64)),
     sa.Column("error_message", sa.Text),
     sa.Column("created_at", TIME, nullable=False),

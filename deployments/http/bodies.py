@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from fv_ray.prompts.enhancing import EnhancePrompt
 from fv_ray.types import Prompt, Seed
 
 
@@ -53,9 +54,16 @@ class StageTwoChanges(Body):
     seed: Annotated[Seed | None, Field(description="Stage two's own; by default it follows from the seed.")] = None
 
 
+EnhanceChoice = Annotated[
+    EnhancePrompt | None,
+    Field(description="auto (where there is an enhancer): rewrite a prompt that is shorter than a caption."),
+]
+
+
 class CreateExtras(Body):
     """FlashVideo's own parameters of a new video."""
 
+    enhance_prompt: EnhanceChoice = None
     preset: Annotated[str | None, Field(max_length=64, description="Of the checkpoint; see /v1/models.")] = None
     seed: Seed | None = None
     num_frames: Annotated[int | None, Field(ge=1, le=100_000, description="1 + 4k; in place of seconds.")] = None
@@ -66,6 +74,7 @@ class CreateExtras(Body):
 class RemixExtras(Body):
     """FlashVideo's own parameters of a remix."""
 
+    enhance_prompt: EnhanceChoice = None
     seed: Seed | None = None
 
 
@@ -107,6 +116,16 @@ class CommitBody(Body):
     prompt: Annotated[Words | None, Field(description="Of stage two alone; by default the preview's.")] = None
     seed: Annotated[Seed | None, Field(description="Stage two's.")] = None
     flashvideo: CommitExtras = CommitExtras()
+
+
+class EnhanceBody(Body):
+    """A prompt to enhance."""
+
+    prompt: Words
+    seed: Annotated[Seed, Field(description="Of what the enhancer chooses; a new video's is its own seed.")] = 0
+    enhance_prompt: Annotated[
+        Literal["auto", "always"], Field(description="auto leaves a prompt alone that is as long as a caption.")
+    ] = "auto"
 
 
 class ListQuery(Body):

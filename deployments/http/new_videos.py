@@ -14,6 +14,7 @@ from deployments.http.bodies import CommitBody, CreateBody, RemixBody
 from deployments.http.errors import ApiError, conflict
 from deployments.http.service import TENANT, Service
 from fv_ray.checkpoint import Preset, shortened
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import MAX_SEED, VideoRequest, with_prompt
 
 KINDS: dict[str, Kind] = {"flashvideo": "full", "flashvideo-preview": "preview"}
@@ -30,7 +31,7 @@ def created(service: Service, body: CreateBody, key: str | None) -> NewVideo:
     if body.model not in KINDS:
         message = f"the model {shortened(body.model)} does not exist; use {' or '.join(KINDS)}"
         raise ApiError(404, "model_not_found", message, param="model")
-    _check_prompt(service, body.prompt)
+    check_prompt(service, body.prompt)
     request = _request(service, body)
     return _new(service, KINDS[body.model], body.model, request, key=key, asked=("create", body.model_dump()))
 
@@ -44,7 +45,7 @@ def remixed(service: Service, video: VideoRecord, body: RemixBody, key: str | No
         ApiError: it cannot be made.
         InputError: this checkpoint cannot make what the first video's did.
     """
-    _check_prompt(service, body.prompt)
+    check_prompt(service, body.prompt)
     seed = _one_seed(body.seed, body.flashvideo.seed)
     request = with_prompt(video.request, body.prompt)
     if seed is not None:
@@ -65,7 +66,7 @@ def committed(service: Service, preview: VideoRecord, body: CommitBody, key: str
     """
     _check_committable(service, preview)
     if body.prompt is not None:
-        _check_prompt(service, body.prompt)
+        check_prompt(service, body.prompt)
     changes = body.flashvideo.stage_two
     before = preview.request.stage_two
     size = sizes.changed_size(
@@ -82,7 +83,26 @@ def committed(service: Service, preview: VideoRecord, body: CommitBody, key: str
     service.checkpoint.check(request)
     asked = (f"commit {preview.id}", request.model_dump())
     own_key = f"commit/{preview.id}/{_hash(asked)}"
-    return _new(service, "commit", "flashvideo", request, key=key, own_key=own_key, asked=asked, preview=preview)
+    return _new(
+        service,
+        "commit",
+        "flashvideo",
+        request,
+        key=key,
+        own_key=own_key,
+        asked=asked,
+        preview=preview,
+        # The preview's prompt, word for word; another one is taken as it is.
+        enhancement=preview.enhancement if body.prompt is None else None,
+    )
+
+
+def check_prompt(service: Service, prompt: str) -> None:
+    """Refuse a prompt that is longer than this service takes. Raises: ApiError."""
+    most = service.config.limits.max_prompt_characters
+    if len(prompt) > most:
+        message = f"the prompt has {len(prompt)} characters; allowed are {most}; shorten it"
+        raise ApiError(400, "string_above_max_length", message, param="prompt")
 
 
 def _request(service: Service, body: CreateBody) -> VideoRequest:
@@ -124,6 +144,7 @@ def _new(
     own_key: str | None = None,
     parent_id: str | None = None,
     preview: VideoRecord | None = None,
+    enhancement: Enhanced | None = None,
 ) -> NewVideo:
     return NewVideo(
         tenant=TENANT,
@@ -135,6 +156,7 @@ def _new(
         preview=None if preview is None else preview.preview,
         idempotency_key=own_key if key is None else f"client/{key}",
         request_hash=_hash(asked),
+        enhancement=enhancement,
     )
 
 
@@ -157,13 +179,6 @@ def expired(video: VideoRecord) -> ApiError:
     """A video's files are kept no longer."""
     message = f"the files of video {video.id} are kept no longer; make it again"
     return ApiError(404, "video_expired", message, param="id")
-
-
-def _check_prompt(service: Service, prompt: str) -> None:
-    most = service.config.limits.max_prompt_characters
-    if len(prompt) > most:
-        message = f"the prompt has {len(prompt)} characters; allowed are {most}; shorten it"
-        raise ApiError(400, "string_above_max_length", message, param="prompt")
 
 
 def _one_seed(outer: int | None, inner: int | None) -> int | None:

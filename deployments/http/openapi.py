@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from deployments.config import AppConfig
 from deployments.http.auth import OPEN_PATHS
-from deployments.http.bodies import CommitBody, CreateBody, RemixBody
+from deployments.http.bodies import CommitBody, CreateBody, EnhanceBody, RemixBody
 from deployments.http.errors import ErrorReply
 
 VideoId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
 Responses = dict[int | str, dict[str, Any]]
 
 REFERENCE = "#/components/schemas/{model}"
-BODIES = (CreateBody, RemixBody, CommitBody)
+BODIES = (CreateBody, RemixBody, CommitBody, EnhanceBody)
 REASONS = {
     204: "The video has ended, and all of it was told",
     302: "Found: the file is in the object store",
@@ -45,7 +45,7 @@ REASONS = {
     429: "Too many of the client's videos wait; see retry-after",
     431: "The headers are too large",
     500: "The service failed",
-    503: "The database or the store does not answer, or too many videos wait; see retry-after",
+    503: "The database, the store or the enhancer does not answer, or too many videos wait; see retry-after",
 }
 EVERYWHERE = (401, 408, 413, 415, 431, 500, 503)
 
@@ -66,6 +66,7 @@ READS = _errors(404)
 CREATES = _errors(400, 404, 409, 429)
 MODELS = _errors(404)
 UNSUPPORTED = _errors(400)
+ENHANCES = _errors(400)
 EVENTS: Responses = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
     **_empty(204),

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from deployments.database.records import Accepted, NotThere, VideoRecord
+from deployments.database.records import NewVideo, NotThere, VideoRecord
 from deployments.database.videos import cancel, delete, list_videos, read
 from deployments.http import new_videos
 from deployments.http.admission import enqueue
 from deployments.http.bodies import CommitBody, CreateBody, ListQuery, RemixBody
+from deployments.http.enhancing import enhanced_video
 from deployments.http.errors import ApiError
 from deployments.http.estimate import poll_after_ms
 from deployments.http.forms import read_body
@@ -36,14 +37,16 @@ async def _commit_body(request: Request) -> CommitBody:
 
 
 @router.post("/v1/videos", summary="Make a video", responses=CREATES, openapi_extra=request_body(CreateBody))
-def create(
+async def create(
     service: TheService,
     reply: Response,
     body: Annotated[CreateBody, Depends(_create_body)],
     key: IdempotencyKey = None,
 ) -> VideoObject:
     """A video, or with the model `flashvideo-preview` a preview. It is queued when this returns, and cannot be lost."""
-    return _accepted(service, reply, enqueue(service, new_videos.created(service, body, key)))
+    new = await run_in_threadpool(new_videos.created, service, body, key)
+    new = await enhanced_video(service, new, body.flashvideo.enhance_prompt)
+    return await run_in_threadpool(_enqueue, service, reply, new)
 
 
 @router.get("/v1/videos", summary="List videos", responses=LISTS)
@@ -78,7 +81,7 @@ def delete_(service: TheService, video_id: VideoId) -> VideoDeleted:
     responses=CREATES,
     openapi_extra=request_body(RemixBody),
 )
-def remix(
+async def remix(
     service: TheService,
     reply: Response,
     video_id: VideoId,
@@ -86,8 +89,10 @@ def remix(
     key: IdempotencyKey = None,
 ) -> VideoObject:
     """Parameters and seed stay, so that the edit is what changes. Of a preview it is a preview, else a full video."""
-    video = read(service.engine, TENANT, video_id)
-    return _accepted(service, reply, enqueue(service, new_videos.remixed(service, video, body, key)))
+    video = await run_in_threadpool(read, service.engine, TENANT, video_id)
+    new = await run_in_threadpool(new_videos.remixed, service, video, body, key)
+    new = await enhanced_video(service, new, body.flashvideo.enhance_prompt)
+    return await run_in_threadpool(_enqueue, service, reply, new)
 
 
 @router.post(
@@ -105,7 +110,7 @@ def commit(
 ) -> VideoObject:
     """Stage two alone, on exactly this preview. The same commit twice is one video, also without an idempotency key."""
     preview = read(service.engine, TENANT, video_id)
-    return _accepted(service, reply, enqueue(service, new_videos.committed(service, preview, body, key)))
+    return _enqueue(service, reply, new_videos.committed(service, preview, body, key))
 
 
 @router.post("/v1/videos/{video_id}/cancel", summary="Cancel a video", responses=READS)
@@ -117,7 +122,8 @@ def cancel_(service: TheService, reply: Response, video_id: VideoId) -> VideoObj
     return _told(service, reply, cancel(service.engine, TENANT, video_id))
 
 
-def _accepted(service: Service, reply: Response, accepted: Accepted) -> VideoObject:
+def _enqueue(service: Service, reply: Response, new: NewVideo) -> VideoObject:
+    accepted = enqueue(service, new)
     if accepted.is_replay:
         reply.headers["idempotent-replayed"] = "true"
     return _told(service, reply, accepted.video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -13,10 +14,15 @@ from fastapi import Depends, Request
 from deployments.config import AppConfig
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 
 TENANT = "default"
 """Whose videos a request sees. One static key is one tenant."""
+
+
+EnhanceCall = Callable[[str, int, bool], Awaitable[Enhanced]]
+"""A prompt, a seed, and whether it is enhanced however long it is. Raises `EnhancerUnavailable`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Service:
     client: DBOSClient
     """Puts accepted videos into their queue."""
     store: ArtifactStore
+    enhance: EnhanceCall | None = None
+    """None where no enhancer is deployed."""
 
     @cached_property
     def usual(self) -> VideoRequest:

@@ -13,6 +13,7 @@ from deployments.http.estimate import eta_seconds
 from deployments.http.service import Service
 from deployments.http.sizes import PixelSize, told_seconds
 from fv_ray.artifact_store import Stage
+from fv_ray.prompts.enhanced import EnhancerKind, Motion, Outcome
 
 
 class VideoError(BaseModel):
@@ -29,12 +30,26 @@ class ClipSizes(BaseModel):
     video: str
 
 
+class Enhancement(BaseModel):
+    """What became of the prompt."""
+
+    outcome: Outcome
+    kind: EnhancerKind
+    motion: Motion | None
+    notes: list[str]
+    """For people: what was chosen, left out, mended or refused."""
+
+
 class VideoExtras(BaseModel):
     """What OpenAI's object has no place for."""
 
     kind: Kind
     stage: Stage
     """That it waits for, is in, or was last in."""
+    enhanced_prompt: str | None
+    """What the model reads in place of the prompt; null where it reads the prompt itself."""
+    enhancement: Enhancement | None
+    """Null where nobody was to enhance the prompt."""
     seed: int
     stage_two_seed: int
     preview_id: str | None
@@ -65,6 +80,7 @@ class VideoObject(BaseModel):
     completed_at: int | None
     expires_at: int | None
     prompt: str
+    """As it was sent."""
     size: str
     """WIDTHxHEIGHT of the file that /content gives: of a preview, the preview's."""
     seconds: str
@@ -105,6 +121,7 @@ def video_object(service: Service, video: VideoRecord, *, with_queue: bool = Tru
     preview = PixelSize(request.stage_one.width, request.stage_one.height)
     final = PixelSize(request.stage_two.width, request.stage_two.height)
     position, eta_s = _queue(service, video) if with_queue else (None, None)
+    enhancement = video.enhancement
     return VideoObject(
         id=video.id,
         model=video.model,
@@ -113,7 +130,7 @@ def video_object(service: Service, video: VideoRecord, *, with_queue: bool = Tru
         created_at=int(video.created_at),
         completed_at=None if video.completed_at is None else int(video.completed_at),
         expires_at=None if video.expires_at is None else int(video.expires_at),
-        prompt=request.prompt,
+        prompt=request.prompt if enhancement is None else enhancement.prompt,
         size=str(preview if video.kind == "preview" else final),
         seconds=told_seconds(request.stage_one.num_frames, fps),
         remixed_from_video_id=video.parent_id,
@@ -121,6 +138,10 @@ def video_object(service: Service, video: VideoRecord, *, with_queue: bool = Tru
         flashvideo=VideoExtras(
             kind=video.kind,
             stage=video.stage,
+            enhanced_prompt=None if enhancement is None else enhancement.enhanced_prompt,
+            enhancement=None
+            if enhancement is None
+            else Enhancement.model_validate(enhancement.model_dump(exclude={"prompt", "enhanced_prompt"})),
             seed=request.seed,
             stage_two_seed=request.stage_two_seed,
             preview_id=video.parent_id if video.kind == "commit" else None,

@@ -30,8 +30,8 @@ def require_chat_model(folder: str | Path) -> None:
         )
     if not _has_chat_template(folder):
         raise CheckpointError(
-            f"the language model in {folder} has no chat template, so it is no chat model; allowed are instruct models: "
-            "take the -Instruct or -it version"
+            f"the language model in {folder} has no chat template, so it is no chat model; "
+            "allowed are instruct models: take the -Instruct or -it version"
         )
 
 

@@ -10,8 +10,8 @@ EnhancerKind = Literal["rules", "openai", "vllm"]
 Motion = Literal["very low", "low", "medium", "high", "very high"]
 """How fast things move; the buckets of FlashVideo's motion prefixes."""
 Outcome = Literal["enhanced", "long_enough", "too_long", "refused", "unavailable"]
-"""Whether there is an enhanced prompt, or why the user's own goes on: it is as long as a caption already or too long to be
-rewritten, no answer could be used, or the enhancer did not answer."""
+"""Whether there is an enhanced prompt, or why the user's own goes on: it is as long as a caption already, or too
+long to be rewritten, no answer could be used, or the enhancer did not answer."""
 
 
 class Enhanced(Value):

@@ -21,7 +21,8 @@ MAX_TRIES = 3
 MIN_WORDS = 20
 COPIED_WORDS = 12
 """As many words of the instructions in a row are no accident."""
-ENGLISH = frozenset("a an and are as at by for from in into is it its of on over the their to while with".split())
+_FUNCTION_WORDS = "a an and are as at by for from in into is it its of on over the their to while with"
+ENGLISH = frozenset(_FUNCTION_WORDS.split())
 ENGLISH_SHARE = 0.2
 """Of such words in captions; of a caption in this style they are two of five."""
 _REFUSAL = re.compile(r"\b(?:I(?:'m| am) (?:sorry|unable)|I can(?:'t|not| not)\b|as an AI\b|I won't\b)", re.IGNORECASE)
@@ -58,8 +59,8 @@ def unchanged(prompt: str, window: PromptWindow, *, kind: EnhancerKind, is_force
     """What is told of a prompt that no language model is asked about; None where one is."""
     if not window.fits(prompt):
         note = (
-            f"the prompt is {window.count(prompt)} tokens long and the text encoder reads {window.max_tokens}; one that "
-            "is too long is not rewritten: shorten it"
+            f"the prompt is {window.count(prompt)} tokens long and the text encoder reads {window.max_tokens}; "
+            "one that is too long is not rewritten: shorten it"
         )
         return Enhanced(prompt=prompt, kind=kind, outcome="too_long", notes=(note,))
     if window.is_long(prompt) and not is_forced:

@@ -14,10 +14,11 @@ NUMBERS = (
 DOZEN = {"dozen": 12, "hundred": 100, "thousand": 1000}
 ONE = frozenset({"a", "an", "one", "single", "1"})
 """One thing needs no number."""
-COLOURS = frozenset(
-    "amber aqua azure beige black blond blue bronze brown crimson cyan gold golden gray green grey indigo ivory lilac "
-    "magenta maroon navy orange pink purple red scarlet silver tan teal turquoise violet white yellow".split()
-)
+_COLOUR_WORDS = """
+    amber aqua azure beige black blond blue bronze brown crimson cyan gold golden gray green grey indigo ivory lilac
+    magenta maroon navy orange pink purple red scarlet silver tan teal turquoise violet white yellow
+"""
+COLOURS = frozenset(_COLOUR_WORDS.split())
 SAME = {"gray": "grey", "golden": "gold"}
 
 

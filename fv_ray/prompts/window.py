@@ -45,7 +45,7 @@ class PromptWindow:
         return self.count(text) >= LONG_ENOUGH * self.max_tokens
 
     def shortened(self, text: str) -> str:
-        """The text without as many of its last sentences as must go for it to fit; empty where the first is too long."""
+        """The text without as many last sentences as must go for it to fit; empty where the first is too long."""
         sentences = re.split(r"(?<=[.!?])\s+", text)
         while sentences and not self.fits(" ".join(sentences)):
             sentences.pop()

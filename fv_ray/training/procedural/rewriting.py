@@ -1,4 +1,4 @@
-"""A person's few words to a full caption of the procedural world: what they say is kept, what they leave open is chosen.
+"""A person's few words to a full caption of the procedural world: what they say is kept, the rest is chosen.
 
 By rules alone: the captions' own grammar and a list of synonyms. The same prompt and seed give the same caption.
 """
@@ -139,7 +139,9 @@ def _chosen(reading: _Reading, draws: Draws) -> dict[str, str]:
     fitting = [
         named
         for each in combinations("train")
-        if all((named := dict(zip(COMBINED, each, strict=True)))[name] == said.get(name, named[name]) for name in COMBINED)
+        if all(
+            (named := dict(zip(COMBINED, each, strict=True)))[name] == said.get(name, named[name]) for name in COMBINED
+        )
         and (reading.verb is None or "motion" in said or named["motion"] in STRAIGHT)
     ]
     combination = draws.choose(fitting) if fitting else {name: draws.choose(ATTRIBUTES[name]) for name in COMBINED}
@@ -149,7 +151,6 @@ def _chosen(reading: _Reading, draws: Draws) -> dict[str, str]:
 
 def _sentence(scene: Mapping[str, str], reading: _Reading) -> str:
     """The captions' most usual form, with the user's own words where captions have them and the usual ones else."""
-
     words = reading.words
 
     def word(name: str, options: tuple[str, ...]) -> str:

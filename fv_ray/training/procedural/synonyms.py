@@ -25,14 +25,14 @@ WORDS: dict[str, dict[str, str]] = {
     "motion": {
         "left": "leftwards",
         "right": "rightwards",
-        "up": "rise rising climb lift lifts lifting jump jumps jumping hop hops hopping bounce bounces bouncing soars soaring "
-        "launches launching",
+        "up": "rise rising climb lift lifts lifting jump jumps jumping hop hops hopping bounce bounces bouncing soars "
+        "soaring launches launching",
         "down": "fall drop sink tumbles tumbling plunges plunging dives diving lands landing descend",
-        "still": "still stationary motionless frozen unmoving sits sitting stands lies lying waits waiting hangs hanging",
+        "still": "still stationary frozen unmoving sits sitting stands lies lying waits waiting hangs hanging",
         "grow": "grow inflates inflating enlarges enlarging approaches approaching blooms blooming",
         "shrink": "shrink deflates deflating recedes receding vanishes vanishing",
-        "orbit": "orbit loop spins spinning spin rotates rotating revolves revolving turns turning whirls whirling twirls "
-        "twirling",
+        "orbit": "orbit loop spins spinning spin rotates rotating revolves revolving turns turning whirls whirling "
+        "twirls twirling",
     },
     "background": {
         "dark": "night midnight space darkness",
@@ -54,12 +54,14 @@ WORDS: dict[str, dict[str, str]] = {
 }
 """By attribute and value."""
 
-MOVING = frozenset("move moving moves run runs running walk walks walking drive drives driving rush rushes rushing".split())
+_MOVING = "move moving moves run runs running walk walks walking drive drives driving rush rushes rushing"
+MOVING = frozenset(_MOVING.split())
 """Say that something moves, and not where to."""
 
-FILLERS = frozenset(
-    "a across against an and are as at before by for from front has have having in into is it its of on onto or over that the then there this to under "
-    "very which while who with video clip film shot scene image picture show shows showing see make please one single "
-    "background backdrop ground".split()
-)
+_FILLERS = """
+    a across against an and are as at before by for from front has have having in into is it its of on onto or over that
+    the then there this to under very which while who with video clip film shot scene image picture show shows showing
+    see make please one single background backdrop ground
+"""
+FILLERS = frozenset(_FILLERS.split())
 """Nothing is lost with them."""
