@@ -17,7 +17,7 @@ long to be rewritten, no answer could be used, or the enhancer did not answer.""
 class Enhanced(Value):
     """A prompt and what an enhancer made of it."""
 
-    prompt: Prompt
+    prompt: str
     """The user's, as it was given."""
     enhanced_prompt: Prompt | None = None
     """None where the user's own goes on."""

@@ -94,10 +94,10 @@ def _check_words(answer: Answer, min_words: int) -> None:
     words = re.findall(r"[^\W_]+", answer.caption.lower())
     if _REFUSAL.search(answer.caption):
         raise AnswerRefused("the caption speaks of you and not of the scene")
+    if len(words) < min_words:
+        raise AnswerRefused(f"the caption has {len(words)} words, at least {min_words} English ones are asked for")
     if sum(word in ENGLISH for word in words) < ENGLISH_SHARE * len(words):
         raise AnswerRefused("the caption is not in English")
-    if len(words) < min_words:
-        raise AnswerRefused(f"the caption has {len(words)} words, at least {min_words} are asked for")
     rules = " ".join(re.findall(r"[^\W_]+", rules_text().lower()))
     runs = (" ".join(words[at : at + COPIED_WORDS]) for at in range(len(words) - COPIED_WORDS + 1))
     if any(run in rules for run in runs):

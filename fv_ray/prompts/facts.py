@@ -19,6 +19,7 @@ _COLOUR_WORDS = """
     magenta maroon navy orange pink purple red scarlet silver tan teal turquoise violet white yellow
 """
 COLOURS = frozenset(_COLOUR_WORDS.split())
+_QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”')
 SAME = {"gray": "grey", "golden": "gold"}
 
 
@@ -35,13 +36,13 @@ def lost_facts(prompt: str, caption: str, *, is_english: bool) -> list[str]:
     if is_english:
         words = {SAME.get(word, word) for word in _words(caption)}
         lost += [word for word in _words(prompt) if word in COLOURS and SAME.get(word, word) not in words]
-        lost += [name for name in _names(prompt) if not set(_words(name)) <= set(_words(caption))]
+        lost += [name for name in _names(_QUOTED.sub("", prompt)) if not set(_words(name)) <= set(_words(caption))]
     return list(dict.fromkeys(lost))
 
 
 def quoted(text: str) -> list[str]:
     """What stands between double quotation marks."""
-    return [straight or curly for straight, curly in re.findall(r'"([^"]+)"|“([^”]+)”', text)]
+    return [straight or curly for straight, curly in _QUOTED.findall(text)]
 
 
 def _words(text: str) -> list[str]:
