@@ -38,10 +38,9 @@ format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-demo: | $(READY) ## a prompt to a video with the embedded model, on the CPU
+demo: | $(READY) ## a few words to a video with the embedded model, on the CPU
 	rm -rf build/demo
-	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a large checked purple ring grows on a light background" --seed 2 \
-		--output build/demo
+	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a purple ring grows" --enhance --seed 2 --output build/demo
 	@echo "The results are in build/demo:" && ls build/demo
 
 # A Ray of its own, also where another one runs on this machine. What the service knows is kept in build/service.

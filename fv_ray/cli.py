@@ -57,6 +57,9 @@ def generate(
     output: Annotated[Path, typer.Option(help="A new folder; with --prompt-file it holds a folder for each prompt.")],
     prompt_file: Annotated[Path | None, typer.Option(help="A UTF-8 text file with one prompt a line.")] = None,
     preview_only: Annotated[bool, typer.Option("--preview-only", help="Stop after stage one.")] = False,
+    enhance: Annotated[
+        bool, typer.Option("--enhance", help="Rewrite short prompts first, by rules: for the embedded model.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="The n-th further prompt gets seed + n. Default: random.")] = None,
     preset: Annotated[str | None, typer.Option(help="One of the checkpoint's. Default: as it says.")] = None,
     steps: Annotated[int | None, typer.Option(help="Evaluations of stage one's transformer.")] = None,
@@ -94,6 +97,8 @@ def generate(
     stage_two = cli_options.stage_two_changes(
         refine_steps, refine_guidance, refine_size, shift, noise_level, decode_slices
     )
+    if enhance:
+        prompts = _enhanced(prompts, first_seed, checkpoint)
     requests = [
         checkpoint_info.request(text, seed=first_seed + n, preset=preset, stage_one=stage_one, stage_two=stage_two)
         for n, text in enumerate(prompts)
@@ -252,6 +257,19 @@ def main() -> None:
         if not isinstance(error, torch.OutOfMemoryError):
             raise
         _fail("the GPU's memory is full; free it, or give a smaller --size and --refine-size")
+
+
+def _enhanced(prompts: list[str], first_seed: int, checkpoint: Path) -> list[str]:
+    """The prompts as the model is to read them, told one by one."""
+    from fv_ray.training.procedural import rules
+
+    rules.require_known_words(checkpoint)
+    enhanced = [rules.enhance(prompt, first_seed + n) for n, prompt in enumerate(prompts)]
+    for each in enhanced:
+        typer.echo(f"{each.prompt}\n  enhanced: {each.told_prompt}")
+        for note in each.notes:
+            typer.echo(f"  {note}")
+    return [each.told_prompt for each in enhanced]
 
 
 def _fail(message: str) -> NoReturn:

@@ -15,8 +15,9 @@ from tests.prompt_checkpoint import make_prompt_checkpoint
 
 PROMPT = "two red foxes near Oslo"
 CAPTION = (
-    "Two red foxes trot along the edge of a snowy forest near Oslo in the early morning. Their breath hangs in the air as "
-    "they cross a narrow path. The low sun shines through the trees, and the camera follows at the height of their backs."
+    "Two red foxes trot along the edge of a snowy forest near Oslo in the early morning. Their breath hangs in the "
+    "air as they cross a narrow path. The low sun shines through the trees, and the camera follows at the height of "
+    "their backs."
 )
 
 

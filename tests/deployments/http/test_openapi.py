@@ -21,6 +21,7 @@ ROUTES = {
     ("post", "/v1/videos/{video_id}/commit"): {"400", "404", "409", "429"},
     ("post", "/v1/videos/{video_id}/cancel"): {"404"},
     ("get", "/v1/videos/{video_id}/events"): {"204", "400", "404"},
+    ("post", "/v1/prompts/enhance"): {"400"},
     ("get", "/v1/models"): set(),
     ("get", "/v1/models/{model}"): {"404"},
     ("post", "/v1/videos/edits"): NEVER,

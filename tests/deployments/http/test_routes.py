@@ -51,6 +51,8 @@ def test_a_new_video_tells_all_that_it_will_be(client: TestClient, service: Serv
         "flashvideo": {
             "kind": "full",
             "stage": "stage_one",
+            "enhanced_prompt": None,
+            "enhancement": None,
             "seed": 7,
             "stage_two_seed": video["flashvideo"]["stage_two_seed"],
             "preview_id": None,
