@@ -235,3 +235,19 @@ def test_commit_settings_are_checked_before_any_work(
     shown = capsys.readouterr().err
     assert "crf is 99" in shown
     assert "encode" not in shown
+
+
+def test_a_short_prompt_is_enhanced_and_both_are_told(
+    run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    sizes = ("--num-frames", 5, "--size", "32x48", "--steps", 1, "--preview-only")
+    assert run("generate", "a red ball and a fox", "--enhance", "--seed", 7, "--output", output, *sizes) == 0
+    told = capsys.readouterr().out
+    caption = sidecar(output / "preview.json").prompt
+    assert f"a red ball and a fox\n  enhanced: {caption}\n  chosen: " in told
+    assert " red ball " in caption
+    assert "not used: fox" in told
+    other = ("generate", "a red ball", "--enhance", "--checkpoint", checkpoint, "--output", tmp_path / "no")
+    assert run(*other) == 1
+    assert "openai or vllm" in capsys.readouterr().err

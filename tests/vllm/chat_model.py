@@ -1,4 +1,6 @@
-"""A tiny real chat model in a second: a Qwen2 that always answers with the same words, whatever it is asked.
+"""A tiny real chat model in a second: a Qwen2 that answers with the same words, whatever it is asked.
+
+Asked of something with "sorry" in it, it would decline in plain English, which a schema forbids.
 
 Each token's row in the head points to the embedding of the token before it in the answer, and all layers are zero: so
 the model walks through the answer. Its tokenizer is byte-level, with a token for each piece of the answer.
@@ -24,19 +26,24 @@ CAPTION = (
 )
 ANSWER = {"caption": CAPTION, "motion": "high", "subjects": ["red fox"], "language": "en"}
 
+DECLINED = "I am sorry, but there is nothing that I can do for you today."
+
 TURN, END = "<|turn|>", "<|end|>"
+ANSWERS = {"<|answer|>": json.dumps(ANSWER, separators=(",", ":")), "<|decline|>": DECLINED}
+"""By the token that begins them."""
+QUESTION = len(messages_for("", 226)) - 1
 TEMPLATE = (
     "{% for message in messages %}" + TURN + "{{ message['role'] }}\n{{ message['content'] }}" + END + "{% endfor %}"
-    "{% if add_generation_prompt %}" + TURN + "assistant\n<|answer|>{% endif %}"
+    "{% if add_generation_prompt %}"
+    + TURN
+    + "assistant\n{% if 'sorry' in messages[QUESTION]['content'] %}<|decline|>{% else %}<|answer|>{% endif %}{% endif %}"
 )
-BEGIN = "<|answer|>"
 
 
-def make_chat_model(folder: Path, answer: str | None = None, *, has_template: bool = True) -> Path:
+def make_chat_model(folder: Path) -> Path:
     """Write it to `folder`."""
-    text = json.dumps(ANSWER, separators=(",", ":")) if answer is None else answer
-    pieces = _pieces(text)
-    tokenizer = _tokenizer(pieces)
+    walks = {begin: _pieces(text) for begin, text in ANSWERS.items()}
+    tokenizer = _tokenizer([piece for pieces in walks.values() for piece in pieces])
     torch.manual_seed(0)
     hidden = 256
     config = Qwen2Config(
@@ -58,12 +65,11 @@ def make_chat_model(folder: Path, answer: str | None = None, *, has_template: bo
             layer.mlp.down_proj.weight.zero_()
         embedding = model.model.embed_tokens.weight.normal_()
         model.lm_head.weight.normal_(std=0.01)
-        walk = tokenizer.convert_tokens_to_ids([BEGIN, *pieces, END])
-        for token, follower in pairwise(walk):
-            model.lm_head.weight[follower] += embedding[token]
+        for begin, pieces in walks.items():
+            for token, follower in pairwise(tokenizer.convert_tokens_to_ids([begin, *pieces, END])):
+                model.lm_head.weight[follower] += embedding[token]
     model.save_pretrained(folder)
-    if has_template:
-        tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = TEMPLATE.replace("QUESTION", str(QUESTION))
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -86,6 +92,6 @@ def _tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
         vocab_size=1200, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    tokenizer.add_special_tokens([TURN, END, BEGIN])
+    tokenizer.add_special_tokens([TURN, END, *ANSWERS])
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)

@@ -1,0 +1,94 @@
+"""vLLM itself on the CPU, in a replica of Ray Serve: answers, schema, batches, prefix cache, and an engine that dies."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytest.importorskip("vllm")
+
+from deployments.config import EnhancerConfig
+from deployments.enhancer_call import over_handle
+from deployments.prompt_enhancer import REPLICAS
+from fv_ray.prompts.enhanced import Enhanced
+from tests.vllm.chat_model import CAPTION
+from tests.vllm.conftest import PATIENCE_S
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(3 * PATIENCE_S)]
+
+PROMPT = "a red fox in the snow"
+NUM_CONCURRENT = 32
+
+
+@pytest.fixture(scope="module")
+def handle(ray_with_vllm: None, chat_model: Path, prompt_checkpoint: Path) -> Iterator[Any]:  # noqa: ARG001
+    from ray import serve
+
+    config = EnhancerConfig(kind="vllm", model=str(chat_model), kv_cache_mb=64)
+    deployment = serve.deployment(REPLICAS["vllm"], name="PromptEnhancer").options(
+        max_ongoing_requests=config.max_ongoing_requests, health_check_period_s=2, ray_actor_options={"num_cpus": 0}
+    )
+    yield serve.run(deployment.bind(prompt_checkpoint, config), name="enhancer", route_prefix=None)
+    serve.shutdown()
+
+
+def enhance(handle: Any, *prompts: str) -> list[Enhanced]:
+    call = over_handle(handle, PATIENCE_S)
+
+    async def all_at_once() -> list[Enhanced]:
+        return await asyncio.gather(*(call(prompt, 7, False) for prompt in prompts))
+
+    return asyncio.run(all_at_once())
+
+
+def engine_processes() -> list[psutil.Process]:
+    """Engines that this process' Ray started."""
+    ours = psutil.Process().children(recursive=True)
+    return [process for process in ours if "EngineCore" in " ".join([process.name(), *process.cmdline()])]
+
+
+def test_a_prompt_becomes_the_models_caption(handle: Any) -> None:
+    (told,) = enhance(handle, PROMPT)
+    assert told == Enhanced(
+        prompt=PROMPT, enhanced_prompt=CAPTION, kind="vllm", outcome="enhanced", motion="high", notes=()
+    )
+
+
+def test_many_are_answered_at_once_and_the_instructions_are_read_once(handle: Any) -> None:
+    before = handle.cached_tokens.remote().result()
+    told = enhance(handle, *[f"a red fox in the snow, take {'again ' * n}" for n in range(NUM_CONCURRENT)])
+    assert {each.enhanced_prompt for each in told} == {CAPTION}
+    assert handle.cached_tokens.remote().result() - before > 1000 * NUM_CONCURRENT
+
+
+def test_an_answer_that_loses_the_users_facts_is_refused_three_times(handle: Any) -> None:
+    (told,) = enhance(handle, "two blue cars")
+    assert (told.outcome, told.enhanced_prompt) == ("refused", None)
+    assert [note.rpartition("say ")[2] for note in told.notes] == ["2, blue, as the description does"] * 3
+
+
+def test_the_schema_holds_a_model_that_would_decline(handle: Any) -> None:
+    (told,) = enhance(handle, "a sorry fox")
+    assert told.outcome == "refused"
+    assert not [note for note in told.notes if "no JSON object" in note]
+
+
+def test_an_engine_that_dies_is_replaced_and_its_requests_are_asked_again(handle: Any) -> None:
+    (engine,) = engine_processes()
+
+    async def under_load() -> list[Enhanced]:
+        call = over_handle(handle, PATIENCE_S)
+        asked = [asyncio.create_task(call(f"{PROMPT} {'so ' * n}", 7, False)) for n in range(8)]
+        await asyncio.sleep(0.2)
+        os.kill(engine.pid, signal.SIGKILL)
+        return await asyncio.gather(*asked)
+
+    told = asyncio.run(under_load())
+    assert {each.enhanced_prompt for each in told} == {CAPTION}
+    (replaced,) = engine_processes()
+    assert replaced.pid != engine.pid
