@@ -3,8 +3,8 @@
     OUTPUT          the input's columns, and enhanced_prompt, enhancement, motion, notes; written last
     OUTPUT.parts/   recipe.json, and rows as they are finished
 
-A run that was stopped goes on with the rows that are missing. An empty enhanced_prompt means that the prompt itself goes
-on; `enhancement` and `notes` say why.
+A run that was stopped goes on with the rows that are missing. An empty enhanced_prompt means that the prompt itself
+goes on; `enhancement` and `notes` say why.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from fv_ray.errors import InputError, StorageError
 from fv_ray.prompts.enhanced import Enhanced, EnhancerKind
 from fv_ray.storage import storage_errors
 from fv_ray.types import MAX_SEED
-from jobs.enhance_rows import Enhancer, PromptRow, enhance_rows
+from jobs.enhance_rows import Enhancer, PromptRow, enhance_rows, require_enhancer
 from jobs.read_table import TABLE_SUFFIXES, read_table
 from jobs.run_command import run_command
 from jobs.run_folder import begin_folder, names_in, write_whole
@@ -72,6 +72,7 @@ def enhance(
     columns, rows, digest = _read(table)
     _check(table, columns, output)
     prompts = _prompts(rows, table, column, seed)
+    require_enhancer(enhancer)
     fs, path = fsspec.core.url_to_fs(output)
     parts = f"{path}.parts"
     begin_folder(fs, parts, {"input_sha256": digest, "column": column, "seed": seed, **enhancer.told()})
@@ -147,7 +148,8 @@ def _read_parts(fs: fsspec.AbstractFileSystem, parts: str) -> dict[int, Enhanced
         try:
             for line in fs.cat_file(f"{parts}/{name}").decode().splitlines():
                 row: dict[str, Any] = json.loads(line)
-                done[row.pop("row")] = Enhanced.model_validate(row)
+                number = row.pop("row")
+                done[number] = Enhanced.model_validate(row)
         except (OSError, ValueError, KeyError) as error:
             raise StorageError(
                 f"{parts}/{name} cannot be read ({error}); remove it, and its rows are made again"

@@ -8,6 +8,7 @@ from typing import Any
 from fv_ray.errors import InputError
 from fv_ray.prompts import enhancing
 from fv_ray.prompts.endpoint import Endpoint
+from fv_ray.prompts.engine import require_chat_model
 from fv_ray.prompts.enhanced import Enhanced, EnhancerKind
 from fv_ray.prompts.window import PromptWindow
 from fv_ray.training.procedural import rules
@@ -57,16 +58,24 @@ class Enhancer:
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
+def require_enhancer(enhancer: Enhancer) -> None:
+    """Refuse what could not rewrite anything, before anything is written. Raises: CheckpointError."""
+    if enhancer.kind == "rules":
+        rules.require_known_words(enhancer.checkpoint)
+    else:
+        PromptWindow.read(enhancer.checkpoint)
+    if enhancer.kind == "vllm":
+        require_chat_model(str(enhancer.model))
+
+
 def enhance_rows(rows: Sequence[PromptRow], enhancer: Enhancer) -> Iterator[tuple[int, Enhanced]]:
     """Each row's number and what became of its prompt.
 
     Raises:
-        CheckpointError: the checkpoint has no tokenizer, or reads other words than rules know; no chat model is there.
         EnhancerUnavailable: the endpoint does not answer.
         StorageError: Ray gave up.
     """
     if enhancer.kind == "rules":
-        rules.require_known_words(enhancer.checkpoint)
         return ((row.number, rules.enhance(row.prompt, row.seed, is_forced=enhancer.is_forced)) for row in rows)
     window = PromptWindow.read(enhancer.checkpoint)
     if enhancer.kind == "openai":

@@ -1,4 +1,4 @@
-"""Prompts to enhanced prompts on `ray.data.llm`: one pass over all of them, and another for those refused, three at most."""
+"""Prompts to enhanced prompts on `ray.data.llm`: a pass over all of them, then over those refused, three at most."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ import ray.data
 
 from fv_ray.errors import InputError
 from fv_ray.prompts.answer import AnswerRefused, clean
-from fv_ray.prompts.engine import engine_arguments, require_chat_model, sampling_arguments, structured_outputs
+from fv_ray.prompts.engine import engine_arguments, sampling_arguments, structured_outputs
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.prompts.enhancing import MAX_TRIES, accepted, refused_answers, unchanged
 from fv_ray.prompts.messages import Message, asked_again, messages_for
@@ -24,7 +24,6 @@ def enhance_with_vllm(
     rows: Sequence[PromptRow], enhancer: Enhancer, window: PromptWindow
 ) -> Iterator[tuple[int, Enhanced]]:
     """As `enhance_rows`."""
-    require_chat_model(str(enhancer.model))
     chats: dict[int, list[Message]] = {}
     for row in rows:
         as_it_is = unchanged(row.prompt, window, kind="vllm", is_forced=enhancer.is_forced)
@@ -68,8 +67,7 @@ def _answers(
         detokenize_stage=False,
     )
     table = [
-        {"number": row.number, "chat": json.dumps(chats[row.number]), **_as_columns(sampling_arguments(row.seed))}
-        for row in rows
+        {"number": row.number, "chat": json.dumps(chats[row.number]), "sampling": _sampling(row.seed)} for row in rows
     ]
     with connected():
         processor = build_processor(
@@ -83,10 +81,10 @@ def _bundle(num_gpus: float) -> dict[str, float]:
     return {"GPU": min(num_gpus, 1.0)} if num_gpus else {"CPU": 1}
 
 
-def _as_columns(sampling: dict[str, Any]) -> dict[str, str]:
-    return {
-        "sampling": json.dumps({**sampling, "structured_outputs": {"json": json.dumps(structured_outputs()["json"])}})
-    }
+def _sampling(seed: int) -> str:
+    """As text: Arrow would give every object of the schema the fields of all others."""
+    schema = json.dumps(structured_outputs()["json"])
+    return json.dumps({**sampling_arguments(seed), "structured_outputs": {"json": schema}})
 
 
 def _question(row: dict[str, Any]) -> dict[str, Any]:

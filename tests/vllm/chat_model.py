@@ -36,7 +36,7 @@ TEMPLATE = (
     "{% for message in messages %}" + TURN + "{{ message['role'] }}\n{{ message['content'] }}" + END + "{% endfor %}"
     "{% if add_generation_prompt %}"
     + TURN
-    + "assistant\n{% if 'sorry' in messages[QUESTION]['content'] %}<|decline|>{% else %}<|answer|>{% endif %}{% endif %}"
+    + "assistant\n{{ '<|decline|>' if 'sorry' in messages[QUESTION]['content'] else '<|answer|>' }}{% endif %}"
 )
 
 

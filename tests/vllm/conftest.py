@@ -1,4 +1,4 @@
-"""What the tests of vLLM share. They are skipped where there is no vLLM: `make test-vllm` makes an environment with it."""
+"""What the tests of vLLM share. They are skipped without vLLM, which `make test-vllm` installs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""vLLM itself on the CPU, in a replica of Ray Serve: answers, schema, batches, prefix cache, and an engine that dies."""
+"""vLLM itself on the CPU, in a replica of Ray Serve: answers, schema, batches, cache, an engine that dies."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ def test_many_are_answered_at_once_and_the_instructions_are_read_once(handle: An
     before = handle.cached_tokens.remote().result()
     told = enhance(handle, *[f"a red fox in the snow, take {'again ' * n}" for n in range(NUM_CONCURRENT)])
     assert {each.enhanced_prompt for each in told} == {CAPTION}
-    assert handle.cached_tokens.remote().result() - before > 1000 * NUM_CONCURRENT
+    assert handle.cached_tokens.remote().result() - before > 800 * NUM_CONCURRENT  # of some 900
 
 
 def test_an_answer_that_loses_the_users_facts_is_refused_three_times(handle: Any) -> None:
