@@ -11,14 +11,14 @@ from ray.serve._private.build_app import build_app
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.config import AppConfig, StageConfig
+from deployments.config import AppConfig, EnhancerConfig, StageConfig
 from deployments.database.videos import cancel
 from deployments.ingress import Ingress, check_exposure
 from deployments.orchestrator import Orchestrator
 from deployments.stage_one import StageOneReplica
 from deployments.stage_two import StageTwoReplica
 from deployments.text_to_video import build, settled
-from fv_ray.errors import InputError
+from fv_ray.errors import CheckpointError, InputError
 from tests.deployments.service import App
 
 
@@ -67,6 +67,40 @@ def test_it_is_built_of_words_and_refuses_those_that_it_does_not_know(checkpoint
         assert not [word for word in given[stage] if isinstance(word, AppConfig) or "sqlite" in str(word)]
     with pytest.raises(ValidationError, match="num_orchestrator\\n"):
         call_user_app_builder_with_args_if_necessary(build, {"num_orchestrator": "2"})
+
+
+def test_an_enhancer_is_a_deployment_of_its_own_that_the_ingress_asks(checkpoint: Path) -> None:
+    words = {"enhancer.kind": "openai", "enhancer.base_url": "http://localhost/v1", "enhancer.model": "m"}
+    words |= {"checkpoint": str(checkpoint), "enhancer.num_gpus": "0.25", "enhancer.max_replicas": "3"}
+    built = call_user_app_builder_with_args_if_necessary(build, words)
+    deployed = {each.name: each for each in build_app(built, name="app").deployments}
+    assert deployed.keys() == {"Ingress", "Orchestrator", "StageOne", "StageTwo", "PromptEnhancer"}
+    config = deployed["PromptEnhancer"].init_args[1]
+    assert config == EnhancerConfig(
+        kind="openai", base_url="http://localhost/v1", model="m", num_gpus=0.25, max_replicas=3
+    )
+    assert deployed["PromptEnhancer"].ray_actor_options["num_gpus"] == 0.25
+    handles = [each for each in deployed["Ingress"].init_args if isinstance(each, DeploymentHandle)]
+    assert [each.deployment_name for each in handles] == ["Orchestrator", "PromptEnhancer"]
+    assert not [word for word in deployed["PromptEnhancer"].init_args if "sqlite" in str(word)]
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "match"),
+    [
+        ({"enhancer.kind": "vllm"}, ValidationError, "enhancer.model is None"),
+        ({"enhancer.kind": "openai", "enhancer.model": "m"}, ValidationError, "enhancer.base_url is None"),
+        ({"enhancer.kind": "rules", "enhancer.model": "m"}, ValidationError, "needs neither"),
+        ({"enhancer.size": "7"}, ValidationError, "enhancer.size"),
+        ({"enhancer.kind": "vllm", "enhancer.model": "no/folder"}, CheckpointError, "hf download"),
+        ({"enhancer.kind": "rules"}, CheckpointError, "openai or vllm"),
+    ],
+)
+def test_an_enhancer_that_could_not_work_is_refused_before_anything_starts(
+    checkpoint: Path, words: dict[str, str], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        call_user_app_builder_with_args_if_necessary(build, {"checkpoint": str(checkpoint), **words})
 
 
 def test_a_stage_stops_after_its_longest_request_and_is_asked_by_the_orchestrator_alone(checkpoint: Path) -> None:

@@ -1,6 +1,7 @@
 """Tables of prompts, by rules and by a real endpoint; vLLM's own way is tested in tests/vllm."""
 
 import csv
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from fv_ray.errors import CheckpointError, EnhancerUnavailable, InputError, StorageError
 from fv_ray.training.procedural import rules
-from jobs.enhance import app, enhance
+from jobs.enhance import enhance
 from jobs.read_table import read_table
 from tests.chat_endpoint import ERROR, Reply, chat_endpoint, completion
 from tests.prompt_checkpoint import make_prompt_checkpoint
@@ -18,15 +19,8 @@ from tests.prompts.test_enhancing import CAPTION, PROMPT, answer
 
 
 def run(table: object, output: object, **changes: Any) -> None:
-    command = next(iter(app.registered_commands)).callback
-    assert command is enhance
-    import inspect
-
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(enhance).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
+    parameters = inspect.signature(enhance).parameters.items()
+    defaults = {name: each.default for name, each in parameters if each.default is not inspect.Parameter.empty}
     enhance(**{**defaults, "table": str(table), "output": str(output), **changes})
 
 
