@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from deployments.config import EnhancerConfig
@@ -20,6 +21,14 @@ from fv_ray.prompts.window import PromptWindow
 from fv_ray.training.procedural import rules
 
 logger = logging.getLogger("ray.serve")
+
+
+class TokenCounts(NamedTuple):
+    """Tokens of chats."""
+
+    asked: int
+    cached: int
+    """Of them, what the engine had read before."""
 
 
 class RulesEnhancerReplica:
@@ -77,17 +86,16 @@ class VllmEnhancerReplica:
         self._engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(model=config.model, max_num_seqs=config.max_ongoing_requests, **arguments)
         )
-        self.num_cached_tokens = 0
-        """Of instructions that were not read again, over all requests."""
+        self._num_tokens = TokenCounts(0, 0)
         await enhancing.enhance("a warm-up", 0, self._ask, self._window, kind="vllm")
 
     async def enhance(self, prompt: str, seed: int, *, is_forced: bool = False) -> Enhanced:
         """The prompt and what became of it. Cancelling it ends its work in the engine. Raises: EnhancerUnavailable."""
         return await enhancing.enhance(prompt, seed, self._ask, self._window, kind="vllm", is_forced=is_forced)
 
-    async def cached_tokens(self) -> int:
-        """What the prefix cache has saved so far."""
-        return self.num_cached_tokens
+    async def num_tokens(self) -> TokenCounts:
+        """Of all chats so far."""
+        return self._num_tokens
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica where this raises."""
@@ -122,7 +130,8 @@ class VllmEnhancerReplica:
             raise AnswerRefused(f"the engine refuses the chat ({error})") from None
         if last is None:
             raise EnhancerUnavailable("the engine gave no answer; ask again")
-        self.num_cached_tokens += last.num_cached_tokens or 0
+        before = self._num_tokens
+        self._num_tokens = TokenCounts(before.asked + len(ids), before.cached + (last.num_cached_tokens or 0))
         if last.outputs[0].finish_reason == "length":
             raise AnswerRefused("the answer breaks off")
         return last.outputs[0].text

@@ -10,7 +10,12 @@ from jobs.enhance_rows import Enhancer, PromptRow, enhance_rows
 from tests.vllm.chat_model import CAPTION
 from tests.vllm.conftest import PATIENCE_S
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(3 * PATIENCE_S), pytest.mark.usefixtures("ray_with_vllm")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(3 * PATIENCE_S),
+    pytest.mark.usefixtures("ray_with_vllm"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of ray.data.llm's own modules
+]
 
 
 def test_a_table_is_enhanced_and_what_was_refused_is_asked_again(chat_model: Path, prompt_checkpoint: Path) -> None:
