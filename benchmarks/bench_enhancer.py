@@ -71,9 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = measure(handle, options.prompts)
     serve.delete("bench_enhancer")
     print(report.table(HEAD, rows))
-    print(
-        f"\n- {options.model.name}, {options.num_gpus:g} GPUs, {os.cpu_count()} CPUs; prompts differ, instructions do not"
-    )
+    print(f"\n- {options.model.name}, {options.num_gpus:g} GPUs, {os.cpu_count()} CPUs; every prompt is another one")
 
 
 def _parser() -> argparse.ArgumentParser:

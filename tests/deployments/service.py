@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from dbos import DBOSClient
 
-from deployments.config import AppConfig, StageConfig
+from deployments.config import AppConfig, EnhancerConfig, StageConfig
 from deployments.database.engine import open_engine
 from deployments.database.records import Kind, NewVideo, VideoRecord
 from deployments.database.videos import read
@@ -86,7 +86,14 @@ class App:
 
 @contextmanager
 def running_app(
-    folder: Path, checkpoint: Path, stage: StageConfig, *, name: str, serve_url: str, route: str | None = "/"
+    folder: Path,
+    checkpoint: Path,
+    stage: StageConfig,
+    *,
+    name: str,
+    serve_url: str,
+    route: str | None = "/",
+    enhancer: EnhancerConfig | None = None,
 ) -> Iterator[App]:
     """Both stages alike. Without a route, HTTP does not reach it: many may run at a time."""
     from ray import serve
@@ -97,6 +104,7 @@ def running_app(
         storage_url=str(folder / "artifacts"),
         stage_one=stage,
         stage_two=stage,
+        enhancer=enhancer,
     )
     name = f"{name}{os.getpid()}"
     serve.run(build(config), name=name, route_prefix=route)

@@ -15,10 +15,14 @@ import pytest
 from openai.types import Video
 from PIL import Image
 
+from deployments.config import EnhancerConfig, StageConfig
+from fv_ray.checkpoint import DEFAULT_MODEL
 from fv_ray.results import make_preview, make_video
+from fv_ray.sidecar import Sidecar
 from fv_ray.text_to_video import TextToVideo
+from fv_ray.training.procedural import rules
 from fv_ray.video_io import Encoding
-from tests.deployments.service import App
+from tests.deployments.service import App, running_app
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")]
 
@@ -83,6 +87,25 @@ def test_a_remix_is_listed_until_it_is_deleted(official: openai.OpenAI) -> None:
     assert remix.id not in [video.id for video in official.videos.list(limit=1)]
     with pytest.raises(openai.NotFoundError):
         official.videos.retrieve(remix.id)
+
+
+def test_a_few_words_become_a_caption_that_preview_and_commit_are_made_of(serve_local: str, tmp_path: Path) -> None:
+    stage = StageConfig(num_cpus=0, max_request_s=1)
+    running = running_app(
+        tmp_path, DEFAULT_MODEL, stage, name="en", serve_url=serve_local, route="/en", enhancer=EnhancerConfig()
+    )
+    fewest = {"flashvideo": {stage: {"num_inference_steps": 1} for stage in ("stage_one", "stage_two")}}
+    with running as app, openai.OpenAI(base_url=f"{app.url}/en/v1", api_key="none is needed") as official:
+        preview = official.videos.create_and_poll(prompt="a red ball", model=PREVIEW, extra_body={"seed": 7, **fewest})
+        commit = official.videos.poll(official.post(f"/videos/{preview.id}/commit", cast_to=Video).id)
+        record = app.find(commit.id).video
+    assert [video.status for video in (preview, commit)] == ["completed"] * 2
+    assert [video.prompt for video in (preview, commit)] == ["a red ball"] * 2
+    caption = rules.enhance("a red ball", 7).enhanced_prompt
+    assert [extras(video)["enhanced_prompt"] for video in (preview, commit)] == [caption] * 2
+    assert record is not None
+    made = Sidecar.model_validate_json((app.storage / record.artifacts["video.json"].path).read_bytes())
+    assert made.prompt == caption
 
 
 def test_a_commit_of_damaged_latents_fails(app: App, official: openai.OpenAI) -> None:
