@@ -71,7 +71,10 @@ def _answers(
     ]
     with connected():
         processor = build_processor(
-            config, preprocess=_question, postprocess=_answer, chat_template_kwargs={"enable_thinking": False}
+            config,
+            preprocess=_question,
+            postprocess=_answer,
+            builder_kwargs={"chat_template_kwargs": {"enable_thinking": False}},
         )
         for row in processor(ray.data.from_items(table)).iter_rows():
             yield row["number"], row["answer"]

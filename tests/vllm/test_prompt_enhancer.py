@@ -79,6 +79,7 @@ def test_the_schema_holds_a_model_that_would_decline(handle: Any) -> None:
 
 
 def test_an_engine_that_dies_is_replaced_and_its_requests_are_asked_again(handle: Any) -> None:
+    assert enhance(handle, PROMPT)[0].enhanced_prompt == CAPTION  # it is up
     (engine,) = engine_processes()
 
     async def under_load() -> list[Enhanced]:
