@@ -4,8 +4,8 @@
     ├── InputError           what a person asked for cannot be made (also a ValueError)
     ├── CheckpointError      a checkpoint folder or a released weights file is not what it must be
     ├── DeviceFailed         after this, the process cannot use its device any more
-    ├── EnhancerUnavailable  the prompt enhancer does not answer
     ├── DeviceOutOfMemory    a request needs more memory than the device has left
+    ├── EnhancerUnavailable  the prompt enhancer does not answer
     ├── NoiseError           a recorded noise source was asked for something it does not hold
     ├── NumericalError       a model's arithmetic left the range of its dtype
     ├── ResultEmpty          a stage left a file without content, or none
