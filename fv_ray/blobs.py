@@ -147,7 +147,10 @@ class ObjectBlobs:
     def files(self, folder: str) -> Sequence[str]:
         """Of `Blobs`."""
         with self._errors(folder), suppress(FileNotFoundError):
-            return [self._relative(name) for name in self._fs.find(self._at(folder))]
+            found = self._fs.find(
+                self._at(folder), detail=True
+            )  # s3fs tells a folder that is being filled as one of them
+            return [self._relative(name) for name, entry in found.items() if entry["type"] == "file"]
         return []
 
     def modified(self, path: str) -> datetime | None:

@@ -120,14 +120,14 @@ def _retry_errors(run: Ends, rows: KeptRows, blobs: Blobs, version: int) -> int:
     failed, _ = run.marks.read_all()
     if not failed:
         return version
+    if ask(blobs.read, SUCCESS_FILE) is not None:
+        version = add_version(blobs, version, "retry-errors", Input(num_rows=rows.num_rows, rows_sha256=rows.sha256))
     for row in rows:
         if row.key in failed and (error := run.marks.error(row.key)) is not None:
             if error.code == "artifact_damaged" and run.previews is run.store:
                 ask(run.store.delete, row.preview_key)
             run.marks.forget_error(row.key)
-    if ask(blobs.read, SUCCESS_FILE) is None:
-        return version
-    return add_version(blobs, version, "retry-errors", Input(num_rows=rows.num_rows, rows_sha256=rows.sha256))
+    return version
 
 
 def _require_text_encoder(folder: Path) -> None:

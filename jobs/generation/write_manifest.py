@@ -123,7 +123,13 @@ def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int,
 
 
 def write_success(blobs: Blobs, version: int, written: Written) -> None:
-    """Say that all is there; of two launches the first one's word stands, which is the same."""
+    """Say that all is there; of two launches the first one's word stands, which is the same.
+
+    What an earlier version has said goes first: who added this one may have been killed before that.
+    """
+    earlier = ask(blobs.read, SUCCESS_FILE)
+    if earlier is not None and json.loads(earlier)["manifest_version"] != version:
+        ask(blobs.remove, SUCCESS_FILE)
     told = {
         "layout_version": int(LAYOUT_VERSION),
         "manifest_version": version,

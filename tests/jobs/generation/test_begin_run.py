@@ -1,0 +1,73 @@
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from fv_ray.blobs import open_blobs
+from fv_ray.errors import StorageError
+from jobs.generation.begin_run import SUCCESS_FILE, Settings, add_version, begin_run, look_at
+from jobs.generation.check_rows import Asking, Row
+from jobs.generation.keep_rows import KeptRows, keep_rows
+
+
+def kept(folder: Path, ids: Sequence[str], marks: Sequence[int] = ()) -> KeptRows:
+    rows = (Row(number=number, place="", id=row_id, key=row_id) for number, row_id in enumerate(ids))
+    return keep_rows(rows, folder / uuid4().hex, marks)
+
+
+def settings(seed: int = 0) -> Settings:
+    return Settings(
+        asking=Asking(seed=seed),
+        checkpoint_name="tiny",
+        checkpoint_digest="sha256:0",
+        dtype=None,
+        attention_backend="native",
+        from_previews=None,
+    )
+
+
+def test_the_same_goes_on_and_another_is_refused(place: str, tmp_path: Path) -> None:
+    blobs, rows = open_blobs(place), kept(tmp_path, "abc")
+    assert begin_run(blobs, "a", settings(), rows, extends=False) == 1
+    written = blobs.read("run.json")
+    assert begin_run(blobs, "elsewhere", settings(), kept(tmp_path, "abc"), extends=False) == 1
+    for other, again in (
+        (settings(1), rows),
+        (settings(), kept(tmp_path, "acb")),
+        (settings(), kept(tmp_path, "abcd")),
+    ):
+        with pytest.raises(StorageError, match="give"):
+            begin_run(blobs, "a", other, again, extends=False)
+    assert blobs.read("run.json") == written
+
+
+def test_rows_are_added_behind_those_that_are_there(place: str, tmp_path: Path) -> None:
+    blobs = open_blobs(place)
+    begin_run(blobs, "a", settings(), kept(tmp_path, "abc"), extends=False)
+    blobs.create(SUCCESS_FILE, b"{}")
+    for ids in ("ab", "abd", "xabc"):
+        with pytest.raises(StorageError, match="not the first 3 of this input"):
+            begin_run(blobs, "a", settings(), kept(tmp_path, ids, [3]), extends=True)
+    assert blobs.read(SUCCESS_FILE) is not None
+    assert begin_run(blobs, "a", settings(), kept(tmp_path, "abcd", [3]), extends=True) == 2
+    assert blobs.read(SUCCESS_FILE) is None
+    assert begin_run(blobs, "a", settings(), kept(tmp_path, "abcd", [4]), extends=False) == 2
+    last = look_at(blobs).input
+    assert last is not None
+    assert add_version(blobs, 2, "retry-errors", last) == look_at(blobs).version == 3
+
+
+def test_of_many_launches_that_begin_at_once_all_go_on(place: str, tmp_path: Path) -> None:
+    rows = kept(tmp_path, "abc")
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda _: begin_run(open_blobs(place), "a", settings(), rows, extends=False), range(8))
+    assert set(found) == {1}
+
+
+def test_a_folder_of_something_else_is_left_alone(place: str, tmp_path: Path) -> None:
+    blobs = open_blobs(place)
+    blobs.create("w/00/file", b"")
+    with pytest.raises(StorageError, match="holds w/00/file and no run.json"):
+        begin_run(blobs, "a", settings(), kept(tmp_path, "abc"), extends=False)
