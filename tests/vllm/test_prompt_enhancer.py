@@ -47,9 +47,10 @@ def enhance(handle: Any, *prompts: str) -> list[Enhanced]:
 
 
 def engine_processes() -> list[psutil.Process]:
-    """Engines that this process' Ray started."""
+    """Engines that this process' Ray started and that live; Linux keeps 15 characters of a name."""
     ours = psutil.Process().children(recursive=True)
-    return [process for process in ours if "EngineCore" in " ".join([process.name(), *process.cmdline()])]
+    engines = [process for process in ours if process.name().startswith("VLLM::EngineCor")]
+    return [process for process in engines if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_prompt_becomes_the_models_caption(handle: Any) -> None:
