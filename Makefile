@@ -64,6 +64,7 @@ serve: | $(READY) ## the service on http://127.0.0.1:8000 with the embedded mode
 
 bulk: | $(READY) ## the 48 prompts of examples/prompts.csv to videos in build/bulk; given again, it goes on
 	OMP_NUM_THREADS=1 $(BIN)/python -m jobs.generate --input examples/prompts.csv --output build/bulk
+	$(BIN)/python -m jobs.export --run build/bulk --to contact-sheet --output build/bulk/contact_sheet
 
 parity: $(READY) ## measure against the released implementation and rewrite docs/parity.md
 	$(BIN)/python -m tests.parity.report
