@@ -85,8 +85,9 @@ def test_an_engine_that_dies_is_replaced_and_its_requests_are_asked_again(handle
 
     async def under_load() -> list[Enhanced]:
         call = over_handle(handle, PATIENCE_S)
-        asked = [asyncio.create_task(call(f"{PROMPT} {'so ' * n}", 7, False)) for n in range(8)]
-        await asyncio.sleep(0.2)
+        prompts = [f"{PROMPT} {'so ' * (n % 40)}" for n in range(4 * NUM_CONCURRENT)]  # most of them wait for a place
+        asked = [asyncio.create_task(call(prompt, 7, False)) for prompt in prompts]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         os.kill(engine.pid, signal.SIGKILL)
         return await asyncio.gather(*asked)
 
