@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import ray
@@ -94,8 +95,8 @@ def _pipeline(run: OpenRun, plan: Plan, launch: Launch, *, makes_videos: bool) -
     share = 0.0 if device == "cpu" else 1.0 if num_gpus > 1 or not makes_videos else 0.5
     worker = Worker(
         checkpoint=str(run.wanted.checkpoint.resolve()),
-        store_url=run.wanted.output,
-        previews_url=run.wanted.from_previews or run.wanted.output,
+        store_url=_absolute(run.wanted.output),
+        previews_url=_absolute(run.wanted.from_previews or run.wanted.output),
         device=device,
         dtype=run.wanted.dtype,
         attention_backend=run.wanted.attention_backend,
@@ -108,3 +109,8 @@ def _pipeline(run: OpenRun, plan: Plan, launch: Launch, *, makes_videos: bool) -
         for stage, wanted in ((StageOneWorker, launch.stage_one), (StageTwoWorker, launch.stage_two))
     )
     return Pipeline(plan.previews, plan.halves, worker, *pools)
+
+
+def _absolute(url: str) -> str:
+    """For actors, whose working directory is another one."""
+    return url if "://" in url else str(Path(url).expanduser().absolute())
