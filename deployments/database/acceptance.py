@@ -36,11 +36,7 @@ def accept(
                 break
             if full is not None:
                 raise full
-            if video := _insert(conn, new):
-                if new.preview is not None:
-                    _share_preview(conn, video, new)
-                events.append(conn, video, "video.queued", {"stage": video.stage})
-                fair_order.enqueue(conn, client, video.id, video.stage, video.priority)
+            if video := insert(conn, client, new):
                 return Accepted(load(conn, video.id), is_replay=False)
         if first.request_hash != new.request_hash:
             raise KeyReused(f"the key {new.idempotency_key!r} came before with another request")
@@ -53,6 +49,20 @@ def is_known(engine: sa.Engine, new: NewVideo) -> bool:
         return _first_of_key(conn, new) is not None
 
 
+def insert(conn: sa.Connection, client: DBOSClient, new: NewVideo) -> Row | None:
+    """A video in the caller's transaction; None where another request with the same key came first.
+
+    Raises:
+        NotThere: the preview of a commit is no longer kept.
+    """
+    if video := _insert(conn, new):
+        if new.preview is not None:
+            _share_preview(conn, video, new)
+        events.append(conn, video, "video.queued", {"stage": video.stage})
+        fair_order.enqueue(conn, client, video.id, video.stage, video.priority)
+    return video
+
+
 def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
     if new.idempotency_key is None:
         return None
@@ -61,7 +71,8 @@ def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
 
 
 def _full(conn: sa.Connection, tenant: str, max_queued: int, max_queued_per_tenant: int) -> QueueFull | None:
-    count = sa.select(sa.func.count()).select_from(videos).where(videos.c.is_waiting)
+    is_interactive = videos.c.priority <= fair_order.MAX_INTERACTIVE_TAG  # batches have limits of their own
+    count = sa.select(sa.func.count()).select_from(videos).where(videos.c.is_waiting, is_interactive)
     of_tenant = conn.execute(count.where(videos.c.tenant == tenant)).scalar_one()
     if of_tenant >= max_queued_per_tenant:
         return QueueFull("tenant", of_tenant)
@@ -83,7 +94,7 @@ def _insert(conn: sa.Connection, new: NewVideo) -> Row | None:
         state="queued",
         stage=stage,
         is_waiting=True,
-        priority=fair_order.next_tag(conn, stage, new.tenant),
+        priority=fair_order.next_tag(conn, stage, new.tenant, for_batch=new.is_of_batch),
         progress=0,
         cancel_requested=False,
         model=new.model,

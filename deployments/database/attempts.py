@@ -166,7 +166,8 @@ def _start(conn: sa.Connection, video: Row) -> None:
 
 def _queue(conn: sa.Connection, client: DBOSClient, video: Row, stage: Stage) -> None:
     """At its other stage, where it may have been before."""
-    tag = fair_order.next_tag(conn, stage, video.tenant)
+    for_batch = fair_order.is_of_batch(video.priority)
+    tag = fair_order.next_tag(conn, stage, video.tenant, for_batch=for_batch)
     change(conn, video, stage=stage, is_waiting=True, priority=tag, queued_at=time.time())
     of_stage = (attempts.c.video_id == video.id) & (attempts.c.stage == stage)
     last = conn.execute(sa.select(sa.func.max(attempts.c.number)).where(of_stage)).scalar()

@@ -40,6 +40,8 @@ class NewVideo:
     request_hash: str = ""
     enhancement: Enhanced | None = None
     """What became of the user's prompt; the request's is the one that is read. None where it was not to be enhanced."""
+    is_of_batch: bool = False
+    """Whether it goes behind all that are not."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ events = sa.Table(
 clocks = sa.Table(
     "clocks",  # the largest tag that a stage has started: the virtual time of fair queueing
     METADATA,
-    sa.Column("stage", sa.String(16), primary_key=True),
+    sa.Column("stage", sa.String(16), primary_key=True),  # with _batch behind it: that of batches' rows
     sa.Column("tag", sa.Integer, nullable=False),
 )
 
@@ -123,4 +123,74 @@ probes = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("at", TIME, nullable=False),
+)
+
+files = sa.Table(
+    "files",  # that clients uploaded, and what batches wrote; their bytes are in the store
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=False),  # batch, batch_output
+    sa.Column("filename", sa.String(255), nullable=False),  # as the client named it; no path is made of it
+    sa.Column("artifact", sa.JSON, nullable=False),  # an Artifact
+    sa.Column("path", sa.String(255), nullable=False),  # the artifact's
+    sa.Column("created_at", TIME, nullable=False),
+    sa.Column("expires_at", TIME, nullable=False),
+    sa.Column("deleted_at", TIME),
+    sa.Index("files_listed", "tenant", "created_at", "id"),
+    sa.Index("files_expiring", "expires_at"),
+)
+
+batches = sa.Table(
+    "batches",
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("idempotency_key", sa.String(320)),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("endpoint", sa.String(64), nullable=False),
+    sa.Column("completion_window", sa.String(16), nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),  # the client's own, or null
+    sa.Column("output_keep_s", sa.Integer, nullable=False),  # how long its output files are kept
+    sa.Column("input_file_id", sa.String(64), nullable=False),
+    sa.Column("output_file_id", sa.String(64)),
+    sa.Column("error_file_id", sa.String(64)),
+    sa.Column("state", sa.String(16), nullable=False),  # as OpenAI has it
+    sa.Column("outcome", sa.String(16)),  # completed, expired or cancelled: the state that it will end in
+    sa.Column("errors", sa.JSON, nullable=False),  # why it failed: a list
+    sa.Column("num_total", sa.Integer, nullable=False),
+    sa.Column("num_completed", sa.Integer, nullable=False),
+    sa.Column("num_failed", sa.Integer, nullable=False),
+    sa.Column("submitted_to", sa.Integer, nullable=False),  # the last line that was made a video or refused
+    sa.Column("created_at", TIME, nullable=False),
+    sa.Column("expires_at", TIME, nullable=False),
+    sa.Column("in_progress_at", TIME),
+    sa.Column("finalizing_at", TIME),
+    sa.Column("cancelling_at", TIME),
+    sa.Column("ended_at", TIME),
+    sa.UniqueConstraint("tenant", "idempotency_key", name="batches_idempotency"),
+    sa.Index("batches_listed", "tenant", "created_at", "id"),
+    sa.Index("batches_ended", "ended_at"),
+    sa.Index("batches_of_file", "input_file_id"),
+)
+
+batch_rows = sa.Table(
+    "batch_rows",  # the requests of a batch that may be made: their text stays in the input file
+    METADATA,
+    sa.Column("batch_id", sa.String(64), sa.ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("line", sa.Integer, primary_key=True, autoincrement=False),  # of the input file, from 1
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("custom_id", sa.String(512), nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False),  # of its bytes in the file
+    sa.Column("num_bytes", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # waiting, open, completed, failed, withdrawn
+    sa.Column("video_id", sa.String(64)),  # though its row may go first
+    sa.Column("refusal", sa.JSON, nullable=False),  # a RowRefusal where there is no video, or null
+)
+
+sa.Index(
+    "batch_rows_open",
+    batch_rows.c.batch_id,
+    sqlite_where=batch_rows.c.state == "open",
+    postgresql_where=batch_rows.c.state == "open",
 )
