@@ -103,11 +103,30 @@ class Limits(Value):
     """Above it, 429."""
 
 
+class BatchLimits(Value):
+    """What a batch and its files may be, and how much of it is in the queue."""
+
+    max_file_bytes: Count = 200 * 2**20
+    """Of an input file."""
+    max_rows: Count = 50_000
+    max_line_bytes: Count = 65_536
+    upload_timeout_s: Seconds = 300
+    """For an input file to arrive whole."""
+    max_open_batches: Count = 100
+    """Of a tenant; above it, 429."""
+    max_open_rows: Count = 1_000
+    """Of a batch, that wait for a stage or run; the others follow as these end."""
+    look_every_s: Seconds = 2
+    """How often a batch looks which of its videos have ended."""
+
+
 class Retention(Value):
     """How long results are kept."""
 
     preview_s: Seconds = 7 * 86_400
     video_s: Seconds = 30 * 86_400
+    file_s: Seconds = 30 * 86_400
+    """Of input and output files, where the client asks for no other time."""
     record_s: Seconds = 90 * 86_400
     """Of rows that the API lists."""
     usage_s: Seconds = 395 * 86_400
@@ -138,6 +157,7 @@ class AppConfig(Value):
     enhancer: EnhancerConfig | None = None
     """None: prompts are taken as they are."""
     limits: Limits = Limits()
+    batches: BatchLimits = BatchLimits()
     retention: Retention = Retention()
     signed_url_s: Seconds | None = None
     """Redirect downloads to the object store with links that live this long; None: the service sends the bytes."""

@@ -18,6 +18,7 @@ from deployments.http.service import EnhanceCall, Service
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import InputError
+from fv_ray.file_store import FileStore
 
 
 class Ingress:
@@ -38,6 +39,7 @@ class Ingress:
             engine=engine,
             client=DBOSClient(system_database_engine=engine),
             store=ArtifactStore.open(config.storage_url),
+            files=FileStore.open(config.storage_url),
             enhance=_enhance_call(config, enhancer),
         )
 

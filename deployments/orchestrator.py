@@ -8,24 +8,33 @@ import math
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.batch_jobs import BatchJobs
 from deployments.config import AppConfig, StageConfig
+from deployments.database.batch_steps import forget_batches
 from deployments.database.engine import open_engine
+from deployments.database.files import sweep_files, unknown_paths
 from deployments.database.retention import sweep
 from deployments.database.upgrade import upgrade
-from deployments.job_names import APPLICATION_VERSION, RUN_STAGE
+from deployments.http.service import Service
+from deployments.job_names import APPLICATION_VERSION, BATCHES, RUN_BATCH, RUN_STAGE
 from deployments.stage_stream import StageCall
 from deployments.stage_work import Done, StageWork, Step
 from deployments.video_jobs import StageAccess, VideoJobs
 from fv_ray.artifact_store import ArtifactStore, Stage
+from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.file_store import FileStore
 
 POLL_EVERY_S = 0.05
 """A queue is looked at, by all orchestrators together: a look takes a millisecond of CPU, and a video waits for one at
 each of its stages."""
 RANK_EVERY_S = 0.2
+NUM_BATCHES = 100
+"""Batches that an orchestrator follows at once: each costs a look now and then."""
 ORPHAN_AGE = timedelta(days=1)
 """Longer than any commit of a result takes."""
 
@@ -66,9 +75,10 @@ class Orchestrator:
 
     async def _sweep_for_ever(self, jobs: VideoJobs) -> None:
         store = await asyncio.to_thread(ArtifactStore.open, self._config.storage_url)
+        files = FileStore.open(self._config.storage_url)
         while True:
             try:
-                await asyncio.to_thread(remove_expired, self._config, jobs, store)
+                await asyncio.to_thread(remove_expired, self._config, jobs, store, files)
             except Exception:  # a store or a database that is away comes back
                 logger.exception("expired results could not be removed; this is tried again")
             await asyncio.sleep(self._config.retention.sweep_every_s)
@@ -104,6 +114,7 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: in
     )
     DBOS(config=dbos_config)
     jobs.register()
+    BatchJobs(open_service(config, engine, client)).register()
     DBOS.launch()
     take_over_orphans(config.num_orchestrators)
     for stage, (settings, _) in kept.items():
@@ -115,13 +126,28 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: in
             polling_interval_sec=POLL_EVERY_S * config.num_orchestrators,
             on_conflict="always_update",
         )
+    DBOS.register_queue(BATCHES, worker_concurrency=NUM_BATCHES, on_conflict="always_update")
     return jobs
+
+
+def open_service(config: AppConfig, engine: sa.Engine, client: DBOSClient) -> Service:
+    """What a batch's rows are checked and told with: the same as for requests over HTTP."""
+    return Service(
+        config=config,
+        checkpoint=CheckpointInfo.read(config.checkpoint),
+        engine=engine,
+        client=client,
+        store=ArtifactStore.open(config.storage_url),
+        files=FileStore.open(config.storage_url),
+    )
 
 
 def take_over_orphans(num_orchestrators: int) -> None:
     """Put back what was run by an orchestrator of a rank that there is no more, since their number was lowered."""
     ranks = {executor_name(each) for each in range(num_orchestrators)}
-    for workflow in DBOS.list_workflows(status="PENDING", name=RUN_STAGE, load_input=False, load_output=False):
+    for workflow in DBOS.list_workflows(
+        status="PENDING", name=[RUN_STAGE, RUN_BATCH], load_input=False, load_output=False
+    ):
         if workflow.executor_id not in ranks:
             DBOS.resume_workflow(workflow.workflow_id, queue_name=workflow.queue_name)
 
@@ -131,11 +157,16 @@ def executor_name(of_rank: int) -> str:
     return f"orchestrator-{of_rank}"
 
 
-def remove_expired(config: AppConfig, jobs: VideoJobs, store: ArtifactStore) -> None:
-    """Remove results and rows that have expired, and files that no result names."""
-    kept = config.retention
+def remove_expired(config: AppConfig, jobs: VideoJobs, store: ArtifactStore, files: FileStore) -> None:
+    """Remove results, files and rows that have expired, and what is stored and no row names."""
+    kept, now = config.retention, datetime.now(UTC)
     sweep(jobs.engine, jobs.client, store.delete, record_s=kept.record_s, usage_s=kept.usage_s)
-    store.sweep(datetime.now(UTC) - ORPHAN_AGE)
+    store.sweep(now - ORPHAN_AGE)
+    while forget_batches(jobs.engine, now.timestamp() - kept.record_s):
+        pass
+    sweep_files(jobs.engine, files.remove, now.timestamp())
+    for path in unknown_paths(jobs.engine, files.older_than(now - ORPHAN_AGE)):
+        files.remove(path)
 
 
 def over_handle(handle: DeploymentHandle) -> StageCall:

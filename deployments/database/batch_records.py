@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from deployments.database.records import NewVideo, VideoRecord
 from fv_ray.artifact_store import Artifact
@@ -101,7 +101,9 @@ class RowRefusal:
     """What the API would have answered to a row that cannot be made."""
 
     status: int
-    body: Mapping[str, Any]
+    code: str
+    message: str
+    param: str | None = None
 
 
 @dataclass(frozen=True)

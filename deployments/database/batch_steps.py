@@ -1,6 +1,6 @@
 """What an orchestrator does to a batch, piece by piece: each is one transaction, and harmless to repeat.
 
-A row becomes a video, or is refused, in the transaction that moves `submitted_to` to its line: a row is never two videos.
+A row becomes a video, or is refused, in the transaction that moves `submitted_to` to its line: it is never two videos.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from deployments.database.batch_records import (
 from deployments.database.batches import change_batch, lock_batch, record
 from deployments.database.files import insert as insert_file
 from deployments.database.records import NewVideo, NotThere
-from deployments.database.rows import WITH_RESULTS
+from deployments.database.rows import WITH_RESULTS, Row
 from deployments.database.rows import record as video_record
 from deployments.database.tables import batch_rows, batches, videos
 from deployments.database.transactions import insert_new, reading, writing
 from fv_ray.artifact_store import Artifact
 
-PREVIEW_GONE = RowRefusal(404, {"error": {"message": "the preview is kept no longer", "code": "video_expired"}})
+NUM_FORGOTTEN_AT_ONCE = 1  # with up to 50,000 rows
+PREVIEW_GONE = RowRefusal(404, "video_expired", "the preview is kept no longer; make it again", "id")
 
 
 def load_batch(engine: sa.Engine, batch_id: str) -> BatchRecord | None:
@@ -106,8 +107,9 @@ def collect(engine: sa.Engine, batch: BatchRecord) -> Sequence[str]:
         .where(is_open)
         .order_by(batch_rows.c.line)
     )
+    running: list[Row] = []
+    ended: list[Row] = []
     with reading(engine) as conn:  # most often there is nothing to write
-        running, ended = [], []
         for row in conn.execute(query):
             (running if row.state in ("queued", "in_progress") else ended).append(row)
     if ended:
@@ -172,9 +174,9 @@ def output_file_id(batch: BatchRecord, kind: str) -> str:
     return f"file-{kind}-{batch.id.removeprefix('batch_')}"
 
 
-def forget_batches(engine: sa.Engine, before: float, num_at_once: int) -> int:
+def forget_batches(engine: sa.Engine, before: float) -> int:
     """Delete some batches that ended before a time, with their rows; how many."""
-    old = sa.select(batches.c.id).where(batches.c.ended_at <= before).limit(num_at_once)
+    old = sa.select(batches.c.id).where(batches.c.ended_at <= before).limit(NUM_FORGOTTEN_AT_ONCE)
     with writing(engine) as conn:
         return conn.execute(sa.delete(batches).where(batches.c.id.in_(old))).rowcount
 

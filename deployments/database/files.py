@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import sqlalchemy as sa
@@ -112,11 +112,12 @@ def sweep_files(engine: sa.Engine, remove: Callable[[str], object], now: float) 
         num_removed += len(due)
 
 
-def unknown_paths(engine: sa.Engine, paths: Sequence[str]) -> Sequence[str]:
+def unknown_paths(engine: sa.Engine, paths: Iterable[str]) -> Iterator[str]:
     """Those of no file: whoever stored them died before it said so."""
-    with reading(engine) as conn:
-        known = set(conn.execute(sa.select(files.c.path).where(files.c.path.in_(paths))).scalars())
-    return [path for path in paths if path not in known]
+    for path in paths:
+        with reading(engine) as conn:
+            if conn.execute(sa.select(files.c.id).where(files.c.path == path)).first() is None:
+                yield path
 
 
 def _is_shown() -> sa.ColumnElement[bool]:

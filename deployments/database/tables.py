@@ -139,6 +139,7 @@ files = sa.Table(
     sa.Column("deleted_at", TIME),
     sa.Index("files_listed", "tenant", "created_at", "id"),
     sa.Index("files_expiring", "expires_at"),
+    sa.Index("files_of_path", "path"),
 )
 
 batches = sa.Table(

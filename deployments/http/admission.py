@@ -34,7 +34,7 @@ def enqueue(service: Service, new: NewVideo) -> Accepted:
         ApiError: it is too much.
         KeyReused: the idempotency key is known with another request.
     """
-    _check_cost(service, new)
+    check_cost(service, new)
     limits = service.config.limits
     try:
         return accept(
@@ -66,7 +66,8 @@ def work_seconds(service: Service, request: VideoRequest, of_stages: dict[Stage,
     return None if any(seconds is None for seconds in each) else sum(filter(None, each))
 
 
-def _check_cost(service: Service, new: NewVideo) -> None:
+def check_cost(service: Service, new: NewVideo) -> None:
+    """Refuse a video that would take too long. Raises: ApiError."""
     if (most := service.config.limits.max_device_seconds) is None:
         return
     seconds = work_seconds(service, new.request, paces(service, new.kind))

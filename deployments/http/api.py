@@ -5,7 +5,18 @@ from __future__ import annotations
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from deployments.http import content, events, metrics, model_list, probes, prompts, routes, unsupported
+from deployments.http import (
+    batches,
+    content,
+    events,
+    files,
+    metrics,
+    model_list,
+    probes,
+    prompts,
+    routes,
+    unsupported,
+)
 from deployments.http.auth import Auth
 from deployments.http.errors import add_error_handlers
 from deployments.http.limits import RequestLimits
@@ -28,20 +39,12 @@ def make_api(service: Service) -> FastAPI:
     registry = CollectorRegistry()
     registry.register(metrics.JobMetrics(service))
     api.state.service, api.state.registry = service, registry
-    for module in (
-        unsupported,
-        routes,
-        prompts,
-        content,
-        events,
-        model_list,
-        probes,
-        metrics,
-    ):  # fixed paths before ids
+    rooms = (unsupported, routes, prompts, content, events, files, batches, model_list, probes, metrics)
+    for module in rooms:  # fixed paths before ids
         api.include_router(module.router)
     add_error_handlers(api)
     # The last one stands outermost: a line for every request, the key before anything is read.
-    api.add_middleware(RequestLimits, limits=service.config.limits)
+    api.add_middleware(RequestLimits, limits=service.config.limits, batches=service.config.batches)
     api.add_middleware(Auth, api_key=service.config.api_key)
     api.add_middleware(RequestLog, metrics=metrics.RequestMetrics(registry))
     api.openapi_schema = document(api, service.config)

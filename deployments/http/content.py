@@ -44,8 +44,16 @@ def download(
 ) -> Response:
     """The file itself: `Range`, `If-Range`, `If-Match` and `If-None-Match` are obeyed."""
     video = read(service.engine, TENANT, video_id)
-    artifact = find_artifact(video, variant)
     file_name = f"{video.id}{'_preview' if variant == 'preview' else ''}{SUFFIXES[variant]}"
+    return send_file(service, request, find_artifact(video, variant), file_name)
+
+
+def send_file(service: Service, request: Request, artifact: Artifact, file_name: str) -> Response:
+    """A stored file as a download, of the bytes that the request asks for, or a link to it.
+
+    Raises:
+        ApiError: it has no such bytes, or is another than the client wants.
+    """
     if (url := _signed(service, artifact, file_name)) is not None:
         return RedirectResponse(url, 302, {"cache-control": "no-store"})
     etag = f'"{artifact.sha256}"'

@@ -63,9 +63,17 @@ def conflict(code: str, message: str) -> ApiError:
     return ApiError(409, code, message, headers={"x-should-retry": "false"})
 
 
-def not_there(video_id: str) -> ApiError:
-    """The tenant has no such video."""
-    return ApiError(404, "video_not_found", f"there is no video {shortened(video_id)}; list your videos", param="id")
+def not_there(name: str, wanted: str) -> ApiError:
+    """The tenant has no such video, file or batch; `name` is the path's parameter."""
+    what = name.removesuffix("_id")
+    many = {"batch": "batches"}.get(what, f"{what}s")
+    return ApiError(404, f"{what}_not_found", f"there is no {what} {shortened(wanted)}; list your {many}", param="id")
+
+
+def unknown_after(after: str | None) -> ApiError:
+    """The `after` of a list is none that it had."""
+    message = f"after is {after!r}; it must be the last id of a page; begin at the first page"
+    return ApiError(400, "invalid_value", message, param="after")
 
 
 def retry_after(seconds: float) -> dict[str, str]:
@@ -75,13 +83,18 @@ def retry_after(seconds: float) -> dict[str, str]:
 
 def error_reply(error: ApiError) -> JSONResponse:
     """An error as a response."""
+    return JSONResponse(envelope(error), error.status, error.headers)
+
+
+def envelope(error: ApiError) -> dict[str, Any]:
+    """An error as the body of a response."""
     kind: ErrorType = "invalid_request_error"
     if error.status == 429:
         kind = "rate_limit_error"
     elif error.status >= 500:
         kind = "server_error"
     detail = ErrorDetail(message=error.message, type=kind, param=error.param, code=error.code)
-    return JSONResponse(ErrorReply(error=detail).model_dump(), error.status, error.headers)
+    return ErrorReply(error=detail).model_dump()
 
 
 def unexpected() -> ApiError:
@@ -123,7 +136,7 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     issues = [dict(issue) for issue in error.errors()]
     if issues[0]["loc"][0] == "path":
-        return error_reply(not_there(str(issues[0]["input"])))
+        return error_reply(not_there(str(issues[0]["loc"][1]), str(issues[0]["input"])))
     return error_reply(invalid_fields(issues, drop=1))
 
 
@@ -136,7 +149,8 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _not_there(request: Request, _: Exception) -> JSONResponse:
-    return error_reply(not_there(request.path_params.get("video_id", "")))
+    name, wanted = next(iter(request.path_params.items()), ("video_id", ""))
+    return error_reply(not_there(name, str(wanted)))
 
 
 def _key_reused(_: Request, __: Exception) -> JSONResponse:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
@@ -37,19 +37,24 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/json":
-        fields = parse_json(await request.body())
-        validate: Callable[[Any], Body] = model.model_validate
-    elif content_type == "multipart/form-data":
-        fields = await _read_form(request)
-        validate = model.model_validate_strings
-    else:
-        message = f"content-type is {content_type[:60]!r}; send application/json or multipart/form-data"
-        raise ApiError(415, "unsupported_media_type", message)
+        return check_fields(parse_json(await request.body()), model)
+    if content_type == "multipart/form-data":
+        return check_fields(await _read_form(request), model, are_texts=True)
+    message = f"content-type is {content_type[:60]!r}; send application/json or multipart/form-data"
+    raise ApiError(415, "unsupported_media_type", message)
+
+
+def check_fields(fields: dict[str, Any], model: type[Body], *, are_texts: bool = False) -> Body:
+    """Fields as `model`; those of a form are texts.
+
+    Raises:
+        ApiError: naming what is wrong.
+    """
     if not_ours := sorted(UNSUPPORTED & fields.keys()):
         message = f"{not_ours[0]} is not supported; FlashVideo makes videos of text alone; remove it"
         raise ApiError(400, "unsupported_parameter", message, param=not_ours[0])
     try:
-        return validate(fields)
+        return model.model_validate_strings(fields) if are_texts else model.model_validate(fields)
     except ValidationError as error:
         raise invalid_fields([dict(issue) for issue in error.errors(include_url=False)]) from None
 

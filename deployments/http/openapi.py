@@ -10,10 +10,13 @@ from pydantic.json_schema import models_json_schema
 
 from deployments.config import AppConfig
 from deployments.http.auth import OPEN_PATHS
+from deployments.http.batch_bodies import BatchBody, UploadBody
 from deployments.http.bodies import CommitBody, CreateBody, EnhanceBody, RemixBody
 from deployments.http.errors import ErrorReply
 
 VideoId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+FileId = VideoId
+BatchId = VideoId
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -28,21 +31,21 @@ IdempotencyKey = Annotated[
 Responses = dict[int | str, dict[str, Any]]
 
 REFERENCE = "#/components/schemas/{model}"
-BODIES = (CreateBody, RemixBody, CommitBody, EnhanceBody)
+BODIES = (CreateBody, RemixBody, CommitBody, EnhanceBody, UploadBody, BatchBody)
 REASONS = {
     204: "The video has ended, and all of it was told",
     302: "Found: the file is in the object store",
     304: "The client has it already",
     400: "A field is wrong: `param` names it",
     401: "The API key is missing or not known",
-    404: "There is no such video or model, or its files are kept no longer",
+    404: "There is no such video, model, file or batch, or its files are kept no longer",
     408: "The body came too slowly",
     409: "The video's state forbids it, or the idempotency key was used for another request; x-should-retry is false",
     412: "The file is not the one that If-Match names",
     413: "The body is too large",
     415: "The body is neither JSON nor a form, or is compressed",
     416: "The file has none of these bytes",
-    429: "Too many of the client's videos wait; see retry-after",
+    429: "Too many of the client's videos wait, or batches are open; see retry-after",
     431: "The headers are too large",
     500: "The service failed",
     503: "The database, the store or the enhancer does not answer, or too many videos wait; see retry-after",
@@ -64,6 +67,13 @@ _FILES = {"video/mp4": _BYTES, "image/webp": _BYTES}
 LISTS = _errors(400)
 READS = _errors(404)
 CREATES = _errors(400, 404, 409, 429)
+UPLOADS = _errors(400)
+FILE: Responses = {
+    200: {"content": {"application/jsonl": _BYTES}},
+    206: {"description": "A part of the file", "content": {"application/jsonl": _BYTES}},
+    **_empty(302, 304),
+    **_errors(404, 412, 416),
+}
 MODELS = _errors(404)
 UNSUPPORTED = _errors(400)
 ENHANCES = _errors(400)
@@ -89,6 +99,23 @@ def request_body(model: type[BaseModel], *, is_required: bool = True) -> dict[st
     return {"requestBody": {"required": is_required, "content": content}}
 
 
+def upload_body() -> dict[str, Any]:
+    """A file in a form, beside the fields of `UploadBody`."""
+    schema = {
+        "allOf": [{"$ref": REFERENCE.format(model=UploadBody.__name__)}],
+        "type": "object",
+        "properties": {"file": {"type": "string", "format": "binary"}},
+        "required": ["file"],
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """A body that comes as JSON alone."""
+    schema = {"$ref": REFERENCE.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def document(api: FastAPI, config: AppConfig) -> dict[str, Any]:
     """FastAPI's document with what it cannot know: bodies that routes read themselves, errors of the middleware."""
     told = api.openapi()
@@ -97,7 +124,7 @@ def document(api: FastAPI, config: AppConfig) -> dict[str, Any]:
         schemas.pop(unused, None)
     _, bodies = models_json_schema([(body, "validation") for body in BODIES], ref_template=REFERENCE)
     schemas.update(bodies["$defs"])
-    for body in BODIES:
+    for body in (CreateBody, RemixBody, CommitBody):
         _limit_prompt(schemas[body.__name__]["properties"]["prompt"], config.limits.max_prompt_characters)
     for path, operations in told["paths"].items():
         for operation in operations.values():

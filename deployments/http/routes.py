@@ -14,7 +14,7 @@ from deployments.http import new_videos
 from deployments.http.admission import enqueue
 from deployments.http.bodies import CommitBody, CreateBody, ListQuery, RemixBody
 from deployments.http.enhancing import enhanced_video
-from deployments.http.errors import ApiError
+from deployments.http.errors import unknown_after
 from deployments.http.estimate import poll_after_ms
 from deployments.http.forms import read_body
 from deployments.http.openapi import CREATES, LISTS, READS, IdempotencyKey, VideoId, request_body
@@ -55,8 +55,7 @@ def list_(service: TheService, query: Annotated[ListQuery, Query()]) -> VideoLis
     try:
         page = list_videos(service.engine, TENANT, after=query.after, limit=query.limit, order=query.order)
     except NotThere:
-        message = f"after is {query.after!r}; it must be the last id of a page; begin at the first page"
-        raise ApiError(400, "invalid_value", message, param="after") from None
+        raise unknown_after(query.after) from None
     data = [video_object(service, video, with_queue=False) for video in page.videos]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return VideoList(data=data, first_id=first, last_id=last, has_more=page.has_more)

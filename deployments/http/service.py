@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from deployments.config import AppConfig
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.file_store import FileStore
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 
@@ -35,6 +36,8 @@ class Service:
     client: DBOSClient
     """Puts accepted videos into their queue."""
     store: ArtifactStore
+    files: FileStore
+    """In the same place as the store, which reads them."""
     enhance: EnhanceCall | None = None
     """None where no enhancer is deployed."""
 

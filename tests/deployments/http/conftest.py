@@ -20,6 +20,7 @@ from deployments.http.api import make_api
 from deployments.http.service import Service
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.file_store import FileStore
 from tests.deployments.http.worker import Worker
 
 
@@ -34,6 +35,7 @@ def service(tmp_path: Path, checkpoint: Path, sqlite_template: Path) -> Iterator
         engine=engine,
         client=client,
         store=ArtifactStore.open(str(tmp_path / "artifacts"), patience_s=1),
+        files=FileStore.open(str(tmp_path / "artifacts")),
     )
     client.destroy()
     engine.dispose()

@@ -8,10 +8,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from deployments.config import Limits
+from deployments.config import BatchLimits, Limits
 from deployments.http.limits import RequestLimits
 
 LIMITS = Limits(max_body_bytes=1000, max_header_bytes=2000, body_timeout_s=0.05)
+BATCHES = BatchLimits(max_file_bytes=5000, upload_timeout_s=0.05)
 
 
 async def echo(request: Request) -> PlainTextResponse:
@@ -20,7 +21,7 @@ async def echo(request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 def app() -> RequestLimits:
-    return RequestLimits(Starlette(routes=[Route("/", echo, methods=["POST"])]), LIMITS)
+    return RequestLimits(Starlette(routes=[Route("/", echo, methods=["POST"])]), LIMITS, BATCHES)
 
 
 @pytest.fixture

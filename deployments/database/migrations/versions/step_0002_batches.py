@@ -33,6 +33,7 @@ def _make_files() -> None:
     )
     op.create_index("files_listed", "files", ["tenant", "created_at", "id"])
     op.create_index("files_expiring", "files", ["expires_at"])
+    op.create_index("files_of_path", "files", ["path"])
 
 
 def _make_batches() -> None:
