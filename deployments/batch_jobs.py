@@ -1,7 +1,7 @@
 """Batches as durable workflows: one for each, which brings its batch on piece by piece until it has ended.
 
-A piece is one transaction, or what may be done twice: whoever takes a workflow over goes on with what the rows say. Only
-some of a batch's rows are in the queue of videos at a time, behind all videos that come in no batch.
+A piece is one transaction, or what may be done twice: whoever takes a workflow over goes on with what its rows say.
+Only some rows of a batch are in the queue of videos at a time, behind all videos that come in no batch.
 """
 
 from __future__ import annotations

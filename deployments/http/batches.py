@@ -15,7 +15,7 @@ from deployments.http.batch_bodies import BatchBody, PageQuery
 from deployments.http.batch_objects import BatchList, BatchObject, batch_object
 from deployments.http.errors import ApiError, retry_after, unknown_after
 from deployments.http.forms import read_body
-from deployments.http.openapi import CREATES, LISTS, READS, BatchId, IdempotencyKey, json_body
+from deployments.http.openapi import BATCHES, LISTS, READS, BatchId, IdempotencyKey, json_body
 from deployments.http.service import TENANT, TheService
 
 router = APIRouter(tags=["batches"])
@@ -28,7 +28,7 @@ async def _batch_body(request: Request) -> BatchBody:
     return await read_body(request, BatchBody)
 
 
-@router.post("/v1/batches", summary="Run a batch", responses=CREATES, openapi_extra=json_body(BatchBody))
+@router.post("/v1/batches", summary="Run a batch", responses=BATCHES, openapi_extra=json_body(BatchBody))
 def create_(
     service: TheService, body: Annotated[BatchBody, Depends(_batch_body)], key: IdempotencyKey = None
 ) -> BatchObject:

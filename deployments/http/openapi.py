@@ -68,6 +68,7 @@ LISTS = _errors(400)
 READS = _errors(404)
 CREATES = _errors(400, 404, 409, 429)
 UPLOADS = _errors(400)
+BATCHES = _errors(400, 409, 429)
 FILE: Responses = {
     200: {"content": {"application/jsonl": _BYTES}},
     206: {"description": "A part of the file", "content": {"application/jsonl": _BYTES}},

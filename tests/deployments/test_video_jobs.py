@@ -45,6 +45,7 @@ def run_jobs(sqlite_template: Path, tmp_path: Path) -> Iterator[Running]:
         stage = StageConfig(stall_s=stall_s)
         config = AppConfig(
             database_url=f"sqlite:///{tmp_path}/videos.sqlite",
+            storage_url=str(tmp_path / "artifacts"),
             stage_one=stage,
             stage_two=stage,
             first_retry_s=first_retry_s,

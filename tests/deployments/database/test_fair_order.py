@@ -3,7 +3,9 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from deployments.database.fair_order import MAX_TAG, advance_clock, next_tag
+import pytest
+
+from deployments.database.fair_order import MAX_INTERACTIVE_TAG, MAX_TAG, advance_clock, next_tag
 from deployments.job_names import workflow_id
 from tests.deployments.videos import Database, a_video, accepted, begun, finished, workflows
 
@@ -39,11 +41,13 @@ def test_each_stage_has_its_own_turns(database: Database) -> None:
     assert priorities == [1, 2, 3]
 
 
-def test_the_lowest_priority_is_no_error(database: Database) -> None:
+@pytest.mark.parametrize("for_batch", [False, True])
+def test_the_lowest_priority_is_no_error(database: Database, for_batch: bool) -> None:
+    most = MAX_TAG if for_batch else MAX_INTERACTIVE_TAG
     with database.engine.begin() as conn:
-        advance_clock(conn, "stage_one", MAX_TAG)
-        assert next_tag(conn, "stage_one", "fox") == MAX_TAG
-    assert accepted(database).priority == MAX_TAG
+        advance_clock(conn, "stage_one", most)
+        assert next_tag(conn, "stage_one", "fox", for_batch=for_batch) == most
+    assert [accepted(database, a_video(is_of_batch=for_batch)).priority for _ in range(2)] == [most, most]
 
 
 EXECUTOR = """

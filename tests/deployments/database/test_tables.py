@@ -5,18 +5,22 @@ import pytest
 import sqlalchemy as sa
 
 from deployments.database.engine import open_engine
-from deployments.database.tables import results, videos
+from deployments.database.fair_order import MAX_INTERACTIVE_TAG
+from deployments.database.tables import batch_rows, results, videos
 
+IS_INTERACTIVE = videos.c.priority <= MAX_INTERACTIVE_TAG
 COUNT = sa.select(sa.func.count()).select_from(videos)
 OF_STAGE = videos.c.stage == "stage_one"
 QUESTIONS = {
-    "how many wait": (COUNT.where(videos.c.is_waiting), "videos_waiting_of_tenant"),
+    "how many wait": (COUNT.where(videos.c.is_waiting, IS_INTERACTIVE), "videos_waiting_of_tenant"),
     "how many of a tenant wait": (
-        COUNT.where(videos.c.is_waiting, videos.c.tenant == "fox"),
+        COUNT.where(videos.c.is_waiting, IS_INTERACTIVE, videos.c.tenant == "fox"),
         "videos_waiting_of_tenant",
     ),
     "a tenant's last tag": (
-        sa.select(sa.func.max(videos.c.priority)).where(videos.c.is_waiting, videos.c.tenant == "fox", OF_STAGE),
+        sa.select(sa.func.max(videos.c.priority)).where(
+            videos.c.is_waiting, videos.c.tenant == "fox", OF_STAGE, videos.c.priority > 0, IS_INTERACTIVE
+        ),
         "videos_waiting_of_tenant",
     ),
     "how many go first": (
@@ -25,6 +29,10 @@ QUESTIONS = {
     ),
     "how many run": (COUNT.where(OF_STAGE, videos.c.state == "in_progress", ~videos.c.is_waiting), "videos_running"),
     "who has a result": (sa.select(results.c.work_key).where(results.c.work_key.in_(["0"])), "results_of_work"),
+    "which rows of a batch are open": (
+        sa.select(batch_rows.c.line).where(batch_rows.c.batch_id == "batch_1", batch_rows.c.state == "open"),
+        "batch_rows_open",
+    ),
 }
 
 

@@ -10,10 +10,12 @@ import pytest
 import sqlalchemy as sa
 from dbos import DBOSClient
 
-from deployments.database import attempts, retention, videos
+from deployments.database import attempts, batch_steps, retention, videos
 from deployments.database.acceptance import accept
+from deployments.database.batch_records import CheckedRow, Written
 from deployments.database.engine import open_engine
 from deployments.database.records import DatabaseUnavailable
+from tests.deployments.batches import a_file, a_new_batch, created, now, row_video, started, submitted
 from tests.deployments.videos import (
     KEEP_S,
     Database,
@@ -110,21 +112,47 @@ def mark_expired(database: Database) -> Callable[[], object]:
     return lambda: retention.mark_expired(database.engine, 1e12)
 
 
-@pytest.mark.parametrize(
-    "prepare",
-    [
-        accept_one,
-        begin,
-        finish_preview_of_full,
-        finish_last_stage,
-        progress,
-        fail,
-        close,
-        remake_preview,
-        delete,
-        mark_expired,
-    ],
-)
+def create_batch(database: Database) -> Callable[[], object]:
+    new = a_new_batch(a_file(database), idempotency_key="client/1")
+    return lambda: created(database, new)
+
+
+def submit_rows(database: Database) -> Callable[[], object]:
+    batch = started(database, 3)
+    checked = [CheckedRow(line, row_video(batch, line)) for line in (1, 2)]
+    return lambda: batch_steps.submit(database.engine, database.client, batch, checked)
+
+
+def collect_rows(database: Database) -> Callable[[], object]:
+    batch = submitted(database, started(database, 2), 2, "preview")
+    for video_id in batch_steps.collect(database.engine, batch):
+        videos.cancel(database.engine, "fox", video_id)
+    return lambda: batch_steps.collect(database.engine, batch)
+
+
+def end_batch(database: Database) -> Callable[[], object]:
+    batch = started(database, 1)
+    batch_steps.begin_ending(database.engine, batch, "completed")
+    ending, output = now(database, batch), a_file(database).artifact
+    return lambda: batch_steps.end(database.engine, ending, Written(output, output, 1, 0))
+
+
+OF_VIDEOS = [
+    accept_one,
+    begin,
+    finish_preview_of_full,
+    finish_last_stage,
+    progress,
+    fail,
+    close,
+    remake_preview,
+    delete,
+    mark_expired,
+]
+OF_BATCHES = [create_batch, submit_rows, collect_rows, end_batch]
+
+
+@pytest.mark.parametrize("prepare", OF_VIDEOS + OF_BATCHES)
 def test_all_or_nothing(database: Database, prepare: Callable[[Database], Callable[[], object]]) -> None:
     action = prepare(database)
     before = everything(database)

@@ -30,6 +30,6 @@ def test_many_processes_may_upgrade_at_once_and_again(empty_url: str) -> None:
         list(pool.map(upgrade, engines))
     upgrade(engines[0])
     with engines[0].connect() as conn:
-        assert conn.execute(sa.select(sa.func.count()).select_from(METADATA.tables["clocks"])).scalar_one() == 2
+        assert conn.execute(sa.select(sa.func.count()).select_from(METADATA.tables["clocks"])).scalar_one() == 4
     for engine in engines:
         engine.dispose()

@@ -9,19 +9,25 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from deployments.config import BatchLimits, Limits
-from deployments.http.limits import RequestLimits
+from deployments.http.errors import ApiError
+from deployments.http.limits import UPLOAD_PATH, RequestLimits
 
 LIMITS = Limits(max_body_bytes=1000, max_header_bytes=2000, body_timeout_s=0.05)
 BATCHES = BatchLimits(max_file_bytes=5000, upload_timeout_s=0.05)
 
 
 async def echo(request: Request) -> PlainTextResponse:
-    return PlainTextResponse(str(len(await request.body())))
+    try:
+        return PlainTextResponse(str(len(await request.body())))
+    except ApiError as error:
+        return PlainTextResponse(error.code, error.status)
 
 
 @pytest.fixture
 def app() -> RequestLimits:
-    return RequestLimits(Starlette(routes=[Route("/", echo, methods=["POST"])]), LIMITS, BATCHES)
+    return RequestLimits(
+        Starlette(routes=[Route(path, echo, methods=["POST"]) for path in ("/", UPLOAD_PATH)]), LIMITS, BATCHES
+    )
 
 
 @pytest.fixture
@@ -58,13 +64,22 @@ def test_a_compressed_body_is_refused(client: TestClient) -> None:
     assert client.post("/", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
 
 
-def test_a_body_without_end_is_refused(app: RequestLimits) -> None:
+def test_a_file_may_be_as_large_as_files_are(client: TestClient) -> None:
+    reply = client.post(UPLOAD_PATH, content=b"x" * 6000)  # with what a form has around it
+    assert (reply.status_code, reply.text) == (200, "6000")
+    chunks = (b"x" * 1000 for _ in range(7))
+    assert client.post(UPLOAD_PATH, content=chunks).text == "body_too_large"
+    assert client.post(UPLOAD_PATH, content=b"x", headers={"content-length": "6001"}).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/", UPLOAD_PATH])
+def test_a_body_without_end_is_refused(app: RequestLimits, path: str) -> None:
     """Without a timed assert: the body never ends, so that only the limit can."""
     sent: list[dict[str, object]] = []
 
     async def run() -> None:
         chunks = endless()
-        scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
 
         async def receive() -> dict[str, object]:
             return await anext(chunks)
