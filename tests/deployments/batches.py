@@ -20,7 +20,7 @@ def a_file(database: Database, tenant: str = "fox", **changes: Any) -> FileRecor
     file_id = f"file-{uuid4().hex}"
     artifact = Artifact(path=f"f/00/{file_id}.jsonl", sha256="0" * 64, num_bytes=1, media_type="application/jsonl")
     values = {"purpose": "batch", "filename": "in.jsonl", "created_at": time.time(), "expires_at": time.time() + 1000}
-    return add(database.engine, FileRecord(file_id, tenant, artifact=artifact, **values | changes))
+    return add(database.engine, FileRecord(file_id, tenant, **{**values, "artifact": artifact, **changes}))
 
 
 def a_new_batch(file: FileRecord, **changes: Any) -> NewBatch:
