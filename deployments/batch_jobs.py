@@ -35,7 +35,7 @@ from deployments.http.service import Service
 from deployments.job_names import RUN_BATCH
 from fv_ray.errors import ArtifactDamaged
 
-ROWS_AT_ONCE = 20
+ROWS_AT_ONCE = 10
 """That become videos in one transaction: on SQLite nobody else writes meanwhile."""
 PAUSE_S = 0.05
 """Between two such transactions, in which others write."""

@@ -44,6 +44,12 @@ class UploadBody(Body):
     expires_after: ExpiresAfter | None = None
 
 
+class UploadForm(UploadBody):
+    """A file with its fields, as the document tells it."""
+
+    file: bytes
+
+
 class BatchBody(Body):
     """A batch to run."""
 

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from deployments.config import AppConfig
 from deployments.http.auth import OPEN_PATHS
-from deployments.http.batch_bodies import BatchBody, UploadBody
+from deployments.http.batch_bodies import BatchBody, UploadForm
 from deployments.http.bodies import CommitBody, CreateBody, EnhanceBody, RemixBody
 from deployments.http.errors import ErrorReply
 
@@ -31,7 +31,7 @@ IdempotencyKey = Annotated[
 Responses = dict[int | str, dict[str, Any]]
 
 REFERENCE = "#/components/schemas/{model}"
-BODIES = (CreateBody, RemixBody, CommitBody, EnhanceBody, UploadBody, BatchBody)
+BODIES = (CreateBody, RemixBody, CommitBody, EnhanceBody, UploadForm, BatchBody)
 REASONS = {
     204: "The video has ended, and all of it was told",
     302: "Found: the file is in the object store",
@@ -101,14 +101,10 @@ def request_body(model: type[BaseModel], *, is_required: bool = True) -> dict[st
 
 
 def upload_body() -> dict[str, Any]:
-    """A file in a form, beside the fields of `UploadBody`."""
-    schema = {
-        "allOf": [{"$ref": REFERENCE.format(model=UploadBody.__name__)}],
-        "type": "object",
-        "properties": {"file": {"type": "string", "format": "binary"}},
-        "required": ["file"],
-    }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    """A file in a form."""
+    schema = {"$ref": REFERENCE.format(model=UploadForm.__name__)}
+    form = {"schema": schema, "encoding": {"expires_after": {"style": "deepObject", "explode": True}}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
