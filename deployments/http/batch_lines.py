@@ -14,11 +14,13 @@ from deployments.http import new_videos
 from deployments.http.admission import check_cost
 from deployments.http.batch_bodies import COMMIT_URL, LineBody
 from deployments.http.bodies import CommitBody, CreateBody
+from deployments.http.enhancing import PARAM
 from deployments.http.errors import ApiError, envelope, not_there
 from deployments.http.forms import check_fields, parse_json
 from deployments.http.service import Service
 from deployments.http.video_object import video_object
 from fv_ray.errors import InputError
+from fv_ray.prompts.enhancing import EnhancePrompt
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -94,7 +96,16 @@ def _asked_for(service: Service, tenant: str, line: LineBody) -> NewVideo:
         except NotThere:
             raise not_there("video_id", match["preview_id"]) from None
         return new_videos.committed(service, preview, check_fields(line.body, CommitBody), None)
-    return new_videos.created(service, check_fields(line.body, CreateBody), None)
+    body = check_fields(line.body, CreateBody)
+    _refuse_enhancing(body.flashvideo.enhance_prompt)
+    return new_videos.created(service, body, None)
+
+
+def _refuse_enhancing(wanted: EnhancePrompt | None) -> None:
+    """A batch's workflow reaches no enhancer, and what was asked for is not passed over in silence."""
+    if wanted not in (None, "never"):
+        message = f"{PARAM} is {wanted!r}, and a batch's prompts are not enhanced; send captions, or never"
+        raise ApiError(400, "unsupported_parameter", message, param=PARAM)
 
 
 def _failure(video: VideoRecord) -> tuple[str, str] | None:

@@ -106,6 +106,14 @@ def test_a_row_is_refused_as_its_route_would_answer(
     )
 
 
+def test_a_row_is_not_enhanced_and_says_so(service: Service) -> None:
+    refusal = new_video(service, BATCH, 1, a_line(body={"prompt": "a fox", "flashvideo": {"enhance_prompt": "auto"}}))
+    assert isinstance(refusal, RowRefusal)
+    assert (refusal.code, refusal.param) == ("unsupported_parameter", "flashvideo.enhance_prompt")
+    new = new_video(service, BATCH, 1, a_line(body={"prompt": "a fox", "flashvideo": {"enhance_prompt": "never"}}))
+    assert not isinstance(new, RowRefusal)
+
+
 def test_a_row_may_commit_a_preview(service: Service, client: TestClient, worker: Worker) -> None:
     made = preview(client)
     commit = a_line(url=f"/v1/videos/{made['id']}/commit", body={})
