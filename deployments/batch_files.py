@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from deployments.database.batch_records import BatchRecord, CheckedRow, FileRecord, InputFault, InputRow, Written
+from deployments.database.batch_records import (
+    BatchRecord,
+    CheckedRow,
+    FileRecord,
+    InputFault,
+    InputRow,
+    RowRefusal,
+    Written,
+)
 from deployments.database.batch_steps import output_file_id, rows_behind
+from deployments.database.records import DatabaseUnavailable, NewVideo
 from deployments.http.batch_lines import new_video, output_line, parse_line
+from deployments.http.errors import unexpected
 from deployments.http.service import Service
 from fv_ray.artifact_store import Artifact, ArtifactStore
 from fv_ray.errors import ArtifactDamaged
@@ -19,6 +30,8 @@ from fv_ray.errors import ArtifactDamaged
 MAX_FAULTS = 100
 """That are told of one file."""
 ROWS_AT_ONCE = 500
+
+logger = logging.getLogger(__name__)
 
 
 def read_input(store: ArtifactStore, file: FileRecord) -> tuple[Sequence[InputRow], Sequence[InputFault]]:
@@ -59,7 +72,7 @@ def check_rows(service: Service, batch: BatchRecord, file: FileRecord, rows: Seq
     begin, last = rows[0].start, rows[-1]
     content = b"".join(service.store.read_range(file.artifact, begin, last.start + last.num_bytes))
     lines = ((row.line, content[row.start - begin : row.start - begin + row.num_bytes]) for row in rows)
-    return [CheckedRow(line, new_video(service, batch, line, text)) for line, text in lines]
+    return [CheckedRow(line, _checked(service, batch, line, text)) for line, text in lines]
 
 
 def write_output(service: Service, batch: BatchRecord) -> Written:
@@ -82,6 +95,17 @@ def write_output(service: Service, batch: BatchRecord) -> Written:
             if number
         }
     return Written(stored.get(True), stored.get(False), num_completed=counts[True], num_failed=counts[False])
+
+
+def _checked(service: Service, batch: BatchRecord, line: int, content: bytes) -> NewVideo | RowRefusal:
+    try:
+        return new_video(service, batch, line, content)
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001  what nobody foresaw of one row stops no other
+        logger.error("line %d of %s: %s", line, batch.id, type(error).__name__)  # its message may hold a prompt
+        told = unexpected()
+        return RowRefusal(told.status, told.code, told.message)
 
 
 def _output_lines(service: Service, batch: BatchRecord) -> Iterator[tuple[bool, bytes]]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -106,6 +107,25 @@ def test_a_few_words_become_a_caption_that_preview_and_commit_are_made_of(serve_
     assert record is not None
     made = Sidecar.model_validate_json((app.storage / record.artifacts["video.json"].path).read_bytes())
     assert made.prompt == caption
+
+
+def test_a_batch_is_made_beside_the_rest(official: openai.OpenAI) -> None:
+    bodies = [{"prompt": f"{number} hens", "model": PREVIEW, "seed": number} for number in (1, 2)]
+    first = official.videos.create_and_poll(prompt="1 hens", model=PREVIEW, extra_body={"seed": 1})
+    commit = {"custom_id": "commit", "method": "POST", "url": f"/v1/videos/{first.id}/commit", "body": {}}
+    rows = [{"custom_id": body["prompt"], "method": "POST", "url": "/v1/videos", "body": body} for body in bodies]
+    content = "\n".join(json.dumps(row) for row in [*rows, commit]).encode()
+    file = official.files.create(file=("rows.jsonl", content), purpose="batch")
+    batch = official.batches.create(input_file_id=file.id, endpoint="/v1/videos", completion_window="24h")
+    while (batch := official.batches.retrieve(batch.id)).status in ("validating", "in_progress", "finalizing"):
+        time.sleep(0.2)
+    assert (batch.status, batch.error_file_id) == ("completed", None)
+    assert batch.output_file_id is not None
+    lines = [json.loads(line) for line in official.files.content(batch.output_file_id).text.splitlines()]
+    assert [line["custom_id"] for line in lines] == ["1 hens", "2 hens", "commit"]
+    videos = [official.videos.retrieve(line["response"]["body"]["id"]) for line in lines]
+    assert download(official, videos[0], "video") == download(official, first, "video")
+    assert extras(videos[2])["preview_id"] == first.id
 
 
 def test_a_commit_of_damaged_latents_fails(app: App, official: openai.OpenAI) -> None:

@@ -97,9 +97,11 @@ class LifeCycle(RuleBasedStateMachine):
         kind=st.sampled_from(["full", "preview"]),
         key=st.sampled_from([None, "client/1", "client/2"]),
         request_hash=st.sampled_from(["a", "b"]),
+        is_of_batch=st.booleans(),
     )
-    def accept(self, tenant: str, kind: str, key: str | None, request_hash: str) -> None:
-        self.ask_for(a_video(tenant, kind, idempotency_key=key, request_hash=request_hash))  # type: ignore[arg-type]
+    def accept(self, tenant: str, kind: str, key: str | None, request_hash: str, is_of_batch: bool) -> None:
+        asked = {"idempotency_key": key, "request_hash": request_hash, "is_of_batch": is_of_batch}
+        self.ask_for(a_video(tenant, kind, **asked))  # type: ignore[arg-type]
 
     @precondition(lambda self: self.models)
     @rule(data=st.data(), stranger=st.booleans())
