@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
 
 import sqlalchemy as sa
 from dbos import DBOSClient, EnqueueOptions, WorkflowSerializationFormat
@@ -63,11 +62,9 @@ def read_batch(engine: sa.Engine, tenant: str, batch_id: str) -> BatchRecord:
     return record(row)
 
 
-def list_batches(
-    engine: sa.Engine, tenant: str, *, after: str | None, limit: int, order: Literal["asc", "desc"] = "desc"
-) -> Listed[BatchRecord]:
-    """By creation. Raises: NotThere, for an unknown `after`."""
-    page = list_rows(engine, batches, sa.true(), tenant, after=after, limit=limit, order=order)
+def list_batches(engine: sa.Engine, tenant: str, *, after: str | None, limit: int) -> Listed[BatchRecord]:
+    """The newest first. Raises: NotThere, for an unknown `after`."""
+    page = list_rows(engine, batches, sa.true(), tenant, after=after, limit=limit, order="desc")
     return Listed([record(row) for row in page.items], page.has_more)
 
 

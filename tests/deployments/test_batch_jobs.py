@@ -1,8 +1,7 @@
-"""Real workflows on a real file, in processes that are killed."""
+"""Real workflows on real databases, in processes that are killed."""
 
 import json
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -51,11 +50,10 @@ threading.Event().wait()
 
 
 @pytest.fixture
-def config(sqlite_template: Path, tmp_path: Path) -> AppConfig:
-    shutil.copy(sqlite_template, tmp_path / "videos.sqlite")
+def config(url: str, tmp_path: Path) -> AppConfig:
     return AppConfig.model_validate(
         {
-            "database_url": f"sqlite:///{tmp_path}/videos.sqlite",
+            "database_url": url,
             "storage_url": str(tmp_path / "artifacts"),
             "first_retry_s": 0.01,
             "batches": {"max_open_rows": 4, "look_every_s": 0.05},

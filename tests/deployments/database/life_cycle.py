@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from deployments.database import attempts, retention, videos
 from deployments.database.acceptance import accept
 from deployments.database.events import events_after
+from deployments.database.fair_order import is_of_batch
 from deployments.database.records import DERIVED_KEY, Attempt, KeyReused, NewVideo, NotThere, ResultRemoved
 from deployments.job_names import workflow_id
 from fv_ray.artifact_store import Stage
@@ -315,6 +316,7 @@ class LifeCycle(RuleBasedStateMachine):
         queued = {workflow["workflow_uuid"]: workflow for workflow in workflows(self.database)}
         assert len(queued) == self.num_workflows
         for video in rows(self.database, "videos"):
+            assert is_of_batch(video.priority) == self.models[video.id].new.is_of_batch
             if video.state not in ENDED:
                 number = self.models[video.id].workflow
                 workflow = queued[workflow_id(video.id, video.stage, number)]

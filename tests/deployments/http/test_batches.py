@@ -96,6 +96,17 @@ def test_a_batch_from_upload_to_output(official: openai.OpenAI, service: Service
     assert len({line["id"] for line in (*output, blank, crashed)}) == 5
 
 
+def test_a_file_through_the_client(official: openai.OpenAI) -> None:
+    keep: Any = {"anchor": "created_at", "seconds": 7200}
+    first, second = (official.files.create(file=b"{}", purpose="batch", expires_after=keep) for _ in range(2))
+    assert official.files.retrieve(first.id) == official.files.wait_for_processing(first.id) == first
+    assert first.expires_at == first.created_at + 7200
+    assert [file.id for file in official.files.list(limit=1)] == [second.id, first.id]
+    assert official.files.delete(first.id).deleted is True
+    with pytest.raises(openai.NotFoundError):
+        official.files.content(first.id)
+
+
 def test_a_file_with_faults_fails_as_a_whole(official: openai.OpenAI, service: Service) -> None:
     one, two = previews("a", "b")
     batch = run(official, one, b"", b"{", two, one, a_line(custom_id="c", url="/v1/images"))
