@@ -75,7 +75,8 @@ def table_of(num_rows: int) -> list[dict[str, Any]]:
     for number in range(5, num_rows, 10):
         rows[number] = {**rows[number - 5], "id": f"again {number}", "seed": 1}
         rows[number - 5]["seed"] = 1
-    rows[2] = {"id": POISON, "prompt": "a poison"}
+    # Of many steps, so that it is still at work when its beginning has been seen.
+    rows[2] = {"id": POISON, "prompt": "a poison", "stage_one.num_inference_steps": 1000}
     return rows
 
 

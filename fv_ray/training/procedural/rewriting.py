@@ -105,7 +105,7 @@ def is_caption(prompt: str) -> bool:
 
 
 def _read(prompt: str) -> _Reading:
-    """The phrases of a prompt, the longest first; of two values for an attribute the first is taken."""
+    """The phrases of a prompt, the longest first; of two values for an attribute the captions' own, then the first."""
     words = re.findall(r"[^\W\d_]+|\d+", prompt)
     lower = [word.lower() for word in words]
     reading, place = _Reading({}, {}, {}, []), 0
@@ -125,11 +125,16 @@ def _take(reading: _Reading, phrase: tuple[str, ...], as_written: str) -> None:
             reading.unused.append(as_written)
         return
     attribute, value = meaning
-    if reading.said.setdefault(attribute, value) != value:
+    is_own = phrase in phrases()
+    if is_own and attribute not in reading.words:
+        others = [word for word, told in reading.read_as.items() if told.partition(" ")[0] == attribute]
+        if reading.said.get(attribute, value) != value:
+            reading.unused += others
+            reading.read_as = {word: told for word, told in reading.read_as.items() if word not in others}
+        reading.said[attribute], reading.words[attribute] = value, " ".join(phrase)
+    elif reading.said.setdefault(attribute, value) != value:
         reading.unused.append(as_written)
-    elif phrase in phrases():
-        reading.words.setdefault(attribute, " ".join(phrase))
-    else:
+    elif not is_own:
         reading.read_as[as_written] = f"{attribute} {value}"
 
 

@@ -79,3 +79,10 @@ def test_what_is_chosen_was_trained_and_moves_where_a_word_says_so(seed: int) ->
 
 def test_a_long_list_of_unused_words_is_cut_and_counted() -> None:
     assert rewrite(" ".join(f"w{chr(97 + n)}" for n in range(26)), 0).notes[1].endswith("wj and 16 more")
+
+
+def test_a_word_of_the_captions_goes_before_an_everyday_one() -> None:
+    told = rewrite("a round hoop", 0)
+    assert told.said["shape"] == "ring"
+    assert told.unused == ("round",)
+    assert told.read_as == {}
