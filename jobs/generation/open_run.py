@@ -115,18 +115,18 @@ def _checked_rows(wanted: Wanted, checkpoint: CheckpointInfo, blobs: Blobs, fold
     return rows
 
 
-def _retry_errors(run: Ends, rows: KeptRows, blobs: Blobs, version: int) -> int:
+def _retry_errors(ends: Ends, rows: KeptRows, blobs: Blobs, version: int) -> int:
     """Forget all errors of rows; what was finished with some gets another manifest."""
-    failed, _ = run.marks.read_all()
+    failed, _ = ends.marks.read_all()
     if not failed:
         return version
     if ask(blobs.read, SUCCESS_FILE) is not None:
         version = add_version(blobs, version, "retry-errors", Input(num_rows=rows.num_rows, rows_sha256=rows.sha256))
     for row in rows:
-        if row.key in failed and (error := run.marks.error(row.key)) is not None:
-            if error.code == "artifact_damaged" and run.previews is run.store:
-                ask(run.store.delete, row.preview_key)
-            run.marks.forget_error(row.key)
+        if row.key in failed and (error := ends.marks.error(row.key)) is not None:
+            if error.code == "artifact_damaged" and ends.previews is ends.store:
+                ask(ends.store.delete, row.preview_key)
+            ends.marks.forget_error(row.key)
     return version
 
 
