@@ -7,13 +7,11 @@ Only some rows of a batch are in the queue of videos at a time, behind all video
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from dbos import DBOS
-from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
 
 from deployments.batch_files import check_rows, read_input, write_output
 from deployments.database.batch_records import BatchRecord, CheckedRow, InputFault, RowRefusal
@@ -33,6 +31,7 @@ from deployments.database.records import NotThere
 from deployments.database.videos import cancel
 from deployments.http.service import Service
 from deployments.job_names import RUN_BATCH
+from deployments.workflow_retries import run_through
 from fv_ray.errors import ArtifactDamaged
 
 ROWS_AT_ONCE = 10
@@ -40,9 +39,6 @@ ROWS_AT_ONCE = 10
 PAUSE_S = 0.05
 """Between two such transactions, in which others write."""
 INPUT_ROWS_AT_ONCE = 500
-LAST_RETRY_S = 300.0
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,10 @@ class BatchJobs:
     def register(self) -> None:
         """Make the workflow known to DBOS, before it is launched."""
 
-        # As a video's: a workflow that has died many times is no worse for it, and a fault of ours strands no batch.
+        # As a video's: a workflow that has died many times is no worse for it.
         @DBOS.workflow(name=RUN_BATCH, max_recovery_attempts=None)
         async def run_batch(batch_id: str) -> None:
-            waiting = wait_random_exponential(multiplier=self.service.config.first_retry_s, max=LAST_RETRY_S)
-            telling = before_sleep_log(logger, logging.ERROR, exc_info=True)
-            retrying = AsyncRetrying(retry=retry_if_exception_type(Exception), wait=waiting, before_sleep=telling)
-            await retrying(self.run, batch_id)
+            await run_through(self.run, batch_id, first_retry_s=self.service.config.first_retry_s)
 
     async def run(self, batch_id: str) -> None:
         """Bring a batch to its end."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient
-from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from deployments.attempt_ending import Ending, ending_of
 from deployments.database.attempts import (
@@ -32,10 +32,10 @@ from deployments.database.records import COUNTED, Attempt, DatabaseUnavailable, 
 from deployments.job_names import RUN_STAGE
 from deployments.stage_stream import CancelRequested, StageCall, follow
 from deployments.stage_work import Done, StageWork, Step
+from deployments.workflow_retries import LAST_RETRY_S, run_through
 from fv_ray.artifact_store import Stage
 
 STAGE_ONE_PERCENT = 30  # of a full video, as the released model's stages take 30 and 70 seconds
-LAST_RETRY_S = 300.0
 CANCELLED = Ending("cancelled", "cancelled", "The video was cancelled.")
 
 T = TypeVar("T")
@@ -68,11 +68,8 @@ class VideoJobs:
         # A workflow that has died many times is no worse for it: attempts that count are counted in the rows.
         @DBOS.workflow(name=RUN_STAGE, max_recovery_attempts=None)
         async def run_stage(video_id: str, stage: Stage, number: int) -> None:
-            # A fault of ours strands no video. It has no attempt that could be closed, and waits here.
-            waiting = wait_random_exponential(multiplier=self.first_retry_s, max=LAST_RETRY_S)
-            telling = before_sleep_log(logger, logging.ERROR, exc_info=True)
-            retrying = AsyncRetrying(retry=retry_if_exception_type(Exception), wait=waiting, before_sleep=telling)
-            await retrying(self.attempt, video_id, stage, number)
+            # Where an attempt cannot be closed, since there is none, it waits here.
+            await run_through(self.attempt, video_id, stage, number, first_retry_s=self.first_retry_s)
 
     async def attempt(self, video_id: str, stage: Stage, number: int) -> None:
         """Try a stage of a video once; what follows from it is in the rows and in the queue."""

@@ -14,7 +14,7 @@ import torch
 from ray.actor import ActorHandle
 
 from fv_ray.artifact_store import Stage, StageRecord
-from fv_ray.stage_loading import load_stage, warm_up_stage_one, warm_up_stage_two
+from fv_ray.stage_loading import AnyStage, load_stage, warm_up_stage_one, warm_up_stage_two
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.types import VideoRequest
@@ -49,13 +49,7 @@ class StageOneWorker:
     def __init__(self, worker: Worker, board: ActorHandle) -> None:
         start = perf_counter()
         self._worker = worker
-        self._stage = load_stage(
-            StageOne,
-            Path(worker.checkpoint),
-            device=worker.device,
-            dtype=worker.dtype,
-            attention_backend=worker.attention_backend,
-        )
+        self._stage = _load(StageOne, worker)
         warm_up_stage_one(self._stage)
         self._runner = _runner("stage_one", worker, board, self._stage.device)
         board.loaded.remote("stage_one", perf_counter() - start)
@@ -81,13 +75,7 @@ class StageTwoWorker:
     def __init__(self, worker: Worker, board: ActorHandle) -> None:
         start = perf_counter()
         self._worker = worker
-        self._stage = load_stage(
-            StageTwo,
-            Path(worker.checkpoint),
-            device=worker.device,
-            dtype=worker.dtype,
-            attention_backend=worker.attention_backend,
-        )
+        self._stage = _load(StageTwo, worker)
         warm_up_stage_two(self._stage)
         self._runner = _runner("stage_two", worker, board, self._stage.device)
         board.loaded.remote("stage_two", perf_counter() - start)
@@ -104,6 +92,16 @@ class StageTwoWorker:
             return video_work(self._stage, request, preview, attention_backend=backend, salt=salt)
 
         return {"key": row["key"], "status": self._runner.run(row["key"], work, [row["key"]]).status}
+
+
+def _load(stage_class: type[AnyStage], worker: Worker) -> AnyStage:
+    return load_stage(
+        stage_class,
+        Path(worker.checkpoint),
+        device=worker.device,
+        dtype=worker.dtype,
+        attention_backend=worker.attention_backend,
+    )
 
 
 def _runner(stage: Stage, worker: Worker, board: ActorHandle, device: torch.device) -> WorkRunner:
