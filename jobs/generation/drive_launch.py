@@ -60,6 +60,8 @@ def listening() -> Iterator[Signals]:
     signals.listen()
     try:
         yield signals
+    except SystemExit as left:  # by a signal; Ray takes SIGTERM while it starts, and leaves with a status of its own
+        raise SystemExit(RESUMABLE) from left
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
