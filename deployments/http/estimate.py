@@ -11,6 +11,10 @@ from fv_ray.types import VideoRequest
 EVEN_TOKENS = {"stage_one": 6 * 3072, "stage_two": 6 * 1920}
 """At which attention costs as much as the rest of a transformer layer: six times its width, the released models'."""
 
+AUTOENCODER_EVALUATIONS = {"stage_one": 1.9, "stage_two": 10.0}
+"""Its operations a token, by those of an evaluation without attention: a decoding of the preview, an encoding and a
+decoding of the video, counted for the released model."""
+
 POLL_MS = (500, 5000)
 """How soon a client is asked to look again, at least and at most."""
 POLL_SHARE = 0.1
@@ -29,13 +33,13 @@ class StagePace:
 
 
 def stage_cost(request: VideoRequest, stage: Stage) -> float:
-    """Work of a stage's transformer: evaluations x (linear + quadratic in tokens), in an arbitrary unit."""
+    """Work of a stage, in an arbitrary unit: tokens x (evaluations x (linear + quadratic) + autoencoder)."""
     sampling = request.stage_one if stage == "stage_one" else request.stage_two
     num_latent_frames = 1 + (request.stage_one.num_frames - 1) // FRAMES_PER_LATENT
     num_tokens = num_latent_frames * (sampling.height // PIXELS_PER_TOKEN) * (sampling.width // PIXELS_PER_TOKEN)
     is_guided = stage == "stage_one" or request.stage_two.guidance_scale != 1
     evaluations = sampling.num_inference_steps * (2 if is_guided else 1)
-    return evaluations * num_tokens * (1 + num_tokens / EVEN_TOKENS[stage])
+    return num_tokens * (evaluations * (1 + num_tokens / EVEN_TOKENS[stage]) + AUTOENCODER_EVALUATIONS[stage])
 
 
 def stage_seconds(request: VideoRequest, usual: VideoRequest, stage: Stage, pace: StagePace) -> float | None:
