@@ -42,7 +42,7 @@ class Fault:
     """Stage replicas that it costs the work at hand; None: it costs all that they make while it lasts."""
     may_fail: Set[str] = frozenset()
     """Error codes that it explains."""
-    needs: Literal["any", "sqlite", "postgres", "s3"] = "any"
+    needs: Literal["any", "sqlite", "postgres", "s3", "two orchestrators"] = "any"
 
 
 def kill(deployment: str) -> Inject:
@@ -54,6 +54,12 @@ def kill(deployment: str) -> Inject:
 
 def kill_a_stage(stage: Stage, draws: Random) -> None:
     stage.service.signal(draws.choice(STAGES), signal.SIGKILL)
+
+
+def kill_one_orchestrator(stage: Stage, draws: Random) -> None:
+    """Whichever; the other one goes on."""
+    until(lambda: len(stage.service.processes("Orchestrator")) == 2, "there are two orchestrators")
+    draws.choice(stage.service.processes("Orchestrator")).kill()
 
 
 def kill_everything(stage: Stage, _: Random) -> None:
@@ -129,6 +135,13 @@ _FAULTS = (
     Fault("stage_kill", "SIGKILL of a stage's replica", kill_a_stage, slots=1, may_fail=LOOP),
     Fault("ingress_kill", "SIGKILL of the ingress", kill("Ingress")),
     Fault("orchestrator_kill", "SIGKILL of the orchestrator", kill("Orchestrator"), slots=2),
+    Fault(
+        "one_orchestrator_kill",
+        "SIGKILL of one of two orchestrators",
+        kill_one_orchestrator,
+        slots=2,
+        needs="two orchestrators",
+    ),
     Fault("proxy_kill", "SIGKILL of Serve's HTTP proxy", kill("proxy")),
     Fault("controller_kill", "SIGKILL of Serve's controller", kill("controller")),
     Fault("everything_kill", "SIGKILL of all processes, then started again", kill_everything, slots=2),

@@ -9,7 +9,7 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,14 +45,14 @@ COLUMNS = (
 
 def main() -> None:
     args = _arguments()
-    faults = [FAULTS[name] for name in args.fault or FAULTS if FAULTS[name].needs in {"any", "s3", args.database}]
+    faults = [FAULTS[name] for name in args.fault or FAULTS]
     is_well = True
-    # One service for all that share its store.
-    for with_objects in (False, True):
-        chosen = [fault for fault in faults if (fault.needs == "s3") == with_objects]
+    # One service for all that it can be hurt by.
+    for needs in ({"any", args.database}, {"s3"}, {"two orchestrators"}):
+        chosen = [fault for fault in faults if fault.needs in needs]
         if not chosen:
             continue
-        with tempfile.TemporaryDirectory() as folder, _stage(Path(folder), args.database, with_objects) as stage:
+        with tempfile.TemporaryDirectory() as folder, _stage(Path(folder), args.database, needs) as stage:
             for fault in chosen:
                 result = run(stage, fault, num_jobs=args.jobs, num_injections=args.injections, seed=args.seed)
                 is_well &= _tell(result)
@@ -74,7 +74,7 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def _stage(folder: Path, database: str, with_objects: bool) -> Iterator[Stage]:
+def _stage(folder: Path, database: str, needs: Set[str]) -> Iterator[Stage]:
     make_checkpoint(folder / "tiny")
     make_small_checkpoint(folder / "tiny", folder / "checkpoint")
     with ExitStack() as stack:
@@ -83,9 +83,12 @@ def _stage(folder: Path, database: str, with_objects: bool) -> Iterator[Stage]:
             programs = find_programs()
             assert programs is not None, "there are no PostgreSQL server programs; install postgresql"
             postgres = stack.enter_context(PostgresServer(programs))
-        objects = stack.enter_context(object_store()) if with_objects else None
-        url = "s3://bucket/chaos" if with_objects else None
-        service = Service(folder / "checkpoint", folder, storage_url=url, postgres=postgres)
+        objects = stack.enter_context(object_store()) if "s3" in needs else None
+        url = "s3://bucket/chaos" if objects else None
+        num_orchestrators = 2 if "two orchestrators" in needs else 1
+        service = Service(
+            folder / "checkpoint", folder, storage_url=url, postgres=postgres, num_orchestrators=num_orchestrators
+        )
         yield Stage(stack.enter_context(service), objects)
 
 

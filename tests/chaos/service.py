@@ -52,7 +52,13 @@ class Service:
     """Runs in the `with` block. One replica of each stage, on the CPU."""
 
     def __init__(
-        self, checkpoint: Path, folder: Path, *, storage_url: str | None = None, postgres: PostgresServer | None = None
+        self,
+        checkpoint: Path,
+        folder: Path,
+        *,
+        storage_url: str | None = None,
+        postgres: PostgresServer | None = None,
+        num_orchestrators: int = 1,
     ) -> None:
         stage = StageConfig(num_cpus=0, max_request_s=5, stall_s=STALL_S)
         self.postgres = postgres
@@ -61,6 +67,7 @@ class Service:
             checkpoint=checkpoint,
             database_url=str(postgres.url) if postgres else f"sqlite:///{self.sqlite}",
             storage_url=storage_url or str(folder / "artifacts"),
+            num_orchestrators=num_orchestrators,
             stage_one=stage,
             stage_two=stage,
             first_retry_s=0.5,
