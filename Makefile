@@ -107,10 +107,21 @@ $(MODEL)/with_stage_one: $(MODEL)/with_vae $(MODEL)/low/summary.json
 		--part stage_one_transformer=$(MODEL)/stage_one/parts/stage_one_transformer \
 		--part text_encoder=$(MODEL)/stage_one/parts/text_encoder
 
-$(MODEL)/default: $(MODEL)/with_stage_one $(MODEL)/high/summary.json
+$(MODEL)/with_stage_two: $(MODEL)/with_stage_one $(MODEL)/high/summary.json
 	$(TRAIN) jobs.train_stage_two --checkpoint $< --data $(MODEL)/high --output $(MODEL)/stage_two
-	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ --name "FlashVideo small" --dtype bfloat16 \
+	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ \
 		--part stage_two_transformer=$(MODEL)/stage_two/parts/stage_two_transformer
+
+# Both transformers once more, for longer; stage two with less noise, which previews of this size do not need.
+$(MODEL)/default: $(MODEL)/with_stage_two
+	$(TRAIN) jobs.train_stage_one --checkpoint $(MODEL)/with_stage_one --data $(MODEL)/low --output $(MODEL)/stage_one_longer \
+		--set num_steps=7000 --set decay_steps=3500 --set trains_text_encoder=false --set seed=1
+	$(TRAIN) jobs.train_stage_two --checkpoint $< --data $(MODEL)/high --output $(MODEL)/stage_two_longer \
+		--set num_steps=7500 --set decay_steps=3500 --set noise_levels=[150,700] --set seed=1
+	$(TRAIN) jobs.assemble_checkpoint --base $< --output $@ --name "FlashVideo small" --dtype bfloat16 \
+		--part stage_one_transformer=$(MODEL)/stage_one_longer/parts/stage_one_transformer \
+		--part stage_two_transformer=$(MODEL)/stage_two_longer/parts/stage_two_transformer \
+		--set stage_one.guidance_scale=3 --set stage_two.noise_level=200
 
 clean: ## remove everything that make made
 	rm -rf .venv .venv-vllm build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -42,19 +42,28 @@ def default_models() -> TextToVideo:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "colour", "background"),
+    ("prompt", "shown"),
     [
-        ("a large striped red star moves to the right over a dark background", "red", "dark"),
-        ("a big spotted blue ball floats upwards before a white backdrop", "blue", "light"),
-        ("a large plain green square on a sandy ground stays still", "green", "sand"),
+        (
+            "a large striped red star moves to the right over a dark background",
+            {"shape": "star", "colour": "red", "texture": "stripes", "motion": "right", "background": "dark"},
+        ),
+        (
+            "a big spotted blue ball floats upwards before a white backdrop",
+            {"shape": "circle", "colour": "blue", "texture": "dots", "motion": "up", "background": "light"},
+        ),
+        (
+            "a large plain green square on a sandy ground stays still",
+            {"shape": "square", "colour": "green", "texture": "plain", "motion": "still", "background": "sand"},
+        ),
     ],
 )
-def test_the_default_model_shows_the_colours_of_the_prompt(
-    default_models: TextToVideo, prompt: str, colour: str, background: str
+def test_the_default_model_shows_what_the_prompt_says(
+    default_models: TextToVideo, prompt: str, shown: dict[str, str]
 ) -> None:
     request = default_models.checkpoint.request(prompt, seed=1)
     seen = judge(default_models.generate(request).frames_FHWC).values
-    assert (seen["colour"], seen["background"]) == (colour, background)
+    assert {name: seen[name] for name in shown} == shown
 
 
 @pytest.mark.gpu

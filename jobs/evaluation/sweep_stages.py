@@ -24,7 +24,7 @@ from jobs.evaluation.measure_straightness import turning_angles
 EVALUATIONS = (1, 2, 3, 4, 5, 8)
 STAGE_ONE_GUIDANCE = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)
 STAGE_TWO_GUIDANCE = (1, 1.5, 2, 3, 4, 6, 8, 13, 16)
-NOISE_LEVELS = (300, 400, 500, 600, 700, 800, 900)
+NOISE_LEVELS = (100, 200, 300, 400, 500, 600, 700, 800, 900)
 NUM_STRAIGHTNESS_EVALUATIONS = 8
 
 Figures = dict[str, float]
