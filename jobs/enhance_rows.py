@@ -1,14 +1,18 @@
 """Prompts to enhanced prompts, in the order in which they are finished: by rules, an endpoint or vLLM."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
+from pydantic import Field, TypeAdapter, ValidationError
+
+from fv_ray.checkpoint import shortened
 from fv_ray.errors import InputError
 from fv_ray.prompts import enhancing
 from fv_ray.prompts.endpoint import Endpoint
-from fv_ray.prompts.engine import require_chat_model
+from fv_ray.prompts.engine import model_digest, require_chat_model
 from fv_ray.prompts.enhanced import Enhanced, EnhancerKind
 from fv_ray.prompts.window import PromptWindow
 from fv_ray.training.procedural import rules
@@ -36,12 +40,12 @@ class Enhancer:
     model: str | None = None
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
-    timeout_s: float = 60
-    num_gpus: float = 0
-    num_engines: int = 1
-    max_model_len: int = 4096
+    timeout_s: Annotated[float, Field(ge=0.1)] = 60
+    num_gpus: Annotated[float, Field(ge=0)] = 0
+    num_engines: Annotated[int, Field(ge=1)] = 1
+    max_model_len: Annotated[int, Field(ge=512)] = 4096
     quantization: str | None = None
-    kv_cache_mb: int | None = None
+    kv_cache_mb: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         needed = {"rules": (), "openai": ("base_url", "model"), "vllm": ("model",)}[self.kind]
@@ -53,9 +57,42 @@ class Enhancer:
                 )
 
     def told(self) -> dict[str, Any]:
-        """What decides the captions, as JSON allows."""
+        """What decides the captions, as JSON allows, of one that `require_enhancer` takes."""
         names = ("kind", "is_forced", "model", "base_url", "quantization")
-        return {name: value for name, value in asdict(self).items() if name in names}
+        told = {name: value for name, value in asdict(self).items() if name in names}
+        if self.kind == "rules":
+            return told | {"rules_version": rules.RULES_VERSION}
+        told["instructions"] = enhancing.instructions_digest()
+        if self.kind == "vllm":  # whose folder may lie elsewhere in the next launch
+            told |= {"model": Path(str(self.model)).resolve().name, "model_digest": model_digest(str(self.model))}
+        return told
+
+
+def read_enhancer(option: str, pairs: Mapping[str, str], *, checkpoint: str, is_forced: bool) -> Enhancer:
+    """Who rewrites, of the names and values that a person wrote; by rules, where nothing is said.
+
+    Args:
+        option: what the pairs were given with, for messages.
+        pairs: fields of `Enhancer` but those below.
+        checkpoint: that the prompts are for.
+        is_forced: also where a prompt is long enough.
+
+    Raises:
+        InputError: there is no such field, or it cannot have that value.
+    """
+    types = get_type_hints(Enhancer, include_extras=True)
+    allowed = [field.name for field in fields(Enhancer) if field.name not in ("checkpoint", "is_forced")]
+    values: dict[str, Any] = {"kind": "rules"}
+    for name, text in pairs.items():
+        if name not in allowed:
+            told = f"{option} has a name {shortened(name)}; allowed are {', '.join(allowed)}"
+            raise InputError(f"{told}: give one of them")
+        try:
+            values[name] = TypeAdapter(types[name]).validate_python(text)
+        except ValidationError as error:
+            told = error.errors()[0]["msg"]
+            raise InputError(f"{option} {name} is {shortened(text)}: {told}; write {option} {name}=VALUE") from None
+    return Enhancer(checkpoint=checkpoint, is_forced=is_forced, **values)
 
 
 def require_enhancer(enhancer: Enhancer) -> None:

@@ -2,6 +2,7 @@
 
     OUTPUT/run.json           what was asked for; written first, never changed
            w/KK/KEY/          videos and previews, each stage's committed by its record: fv_ray/artifact_store.py
+           enhanced/KK/KEY    with --enhance: what became of a prompt, before anything is made of it
            rows/KK/KEY/       errors of rows
            manifest/v0001/    Parquet, a line an input row
            errors/v0001/      rows that were not made, with the reason
@@ -25,7 +26,8 @@ from uuid import uuid4
 import typer
 
 from fv_ray.checkpoint import DEFAULT_MODEL
-from fv_ray.errors import InputError, StorageError
+from fv_ray.errors import EnhancerUnavailable, InputError, StorageError
+from jobs.enhance_rows import Enhancer, read_enhancer
 from jobs.generation.begin_run import note_attempt
 from jobs.generation.check_rows import Asking, read_changes
 from jobs.generation.drive_launch import RESUMABLE, Signals, listening
@@ -60,6 +62,13 @@ def generate(
     from_previews: Annotated[str | None, typer.Option(help="URL of a --preview-only run to make videos of.")] = None,
     select: Annotated[
         str | None, typer.Option(help="With --from-previews: a table of the ids that are wanted.")
+    ] = None,
+    enhance: Annotated[bool, typer.Option("--enhance", help="Rewrite short prompts to captions first.")] = False,
+    always: Annotated[
+        bool, typer.Option("--always", help="With --enhance: also prompts that are as long as a caption.")
+    ] = False,
+    enhancer: Annotated[
+        list[str] | None, typer.Option(help="kind=vllm, model=DIR and so on, named as in jobs.enhance. Default: rules.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A row that cannot be made ends the command.")] = False,
     extend: Annotated[bool, typer.Option("--extend", help="The input has more rows behind those of before.")] = False,
@@ -106,6 +115,9 @@ def generate(
         is_strict=strict,
         extends=extend,
         retries_errors=retry_errors,
+        enhancer=_enhancer(
+            enhancer or [], checkpoint, is_wanted=enhance, is_forced=always, has_previews=from_previews is not None
+        ),
     )
     launch = Launch(
         device=device,
@@ -132,7 +144,11 @@ def _run(
     wanted: Wanted, launch: Launch, prices: dict[str, float], orphan_age_s: float, folder: Path, signals: Signals
 ) -> int:
     """The exit status."""
-    run = open_run(wanted, folder)
+    try:
+        run = open_run(wanted, folder)
+    except EnhancerUnavailable as error:
+        _tell(f"error: {error}")
+        return RESUMABLE
     if (report := finished(run)) is None:
         if status := _make(run, launch, signals):
             return status
@@ -177,6 +193,23 @@ def _source(source: str | None, from_previews: str | None, select: str | None, *
     if from_previews is not None and select is not None and source is None and not preview_only:
         return select
     raise InputError("give either --input, or --from-previews with --select and without --preview-only")
+
+
+def _enhancer(
+    arguments: list[str], checkpoint: Path, *, is_wanted: bool, is_forced: bool, has_previews: bool
+) -> Enhancer | None:
+    if is_wanted and has_previews:
+        raise InputError(
+            "--enhance is given with --from-previews; a video has its preview's prompt, as it was enhanced then: "
+            "leave --enhance out"
+        )
+    if not is_wanted and (arguments or is_forced):
+        given = "--enhancer" if arguments else "--always"
+        raise InputError(f"{given} is given without --enhance; it says how prompts are enhanced: add --enhance")
+    if not is_wanted:
+        return None
+    pairs = read_pairs("--enhancer", arguments)
+    return read_enhancer("--enhancer", pairs, checkpoint=str(checkpoint), is_forced=is_forced)
 
 
 def _prices(arguments: list[str]) -> dict[str, float]:

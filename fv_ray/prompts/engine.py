@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def require_chat_model(folder: str | Path) -> None:
             f"the language model in {folder} has no chat template, so it is no chat model; "
             "allowed are instruct models: take the -Instruct or -it version"
         )
+
+
+def model_digest(folder: str | Path) -> str:
+    """Of the names and contents of a language model's files, weights and all."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            with file.open("rb") as content:
+                digest.update(f"{file.name}\t{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def engine_arguments(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from fv_ray.prompts.answer import Answer, AnswerRefused, clean, read_answer
+from fv_ray.prompts.answer import Answer, AnswerRefused, answer_schema, clean, read_answer
 from fv_ray.prompts.enhanced import Enhanced, EnhancerKind
 from fv_ray.prompts.facts import lost_facts, quoted
 from fv_ray.prompts.messages import Message, asked_again, max_words, messages_for, rules_text
@@ -26,6 +28,12 @@ ENGLISH = frozenset(_FUNCTION_WORDS.split())
 ENGLISH_SHARE = 0.2
 """Of such words in captions; of a caption in this style they are two of five."""
 _REFUSAL = re.compile(r"\b(?:I(?:'m| am) (?:sorry|unable)|I can(?:'t|not| not)\b|as an AI\b|I won't\b)", re.IGNORECASE)
+
+
+def instructions_digest() -> str:
+    """Of what a language model is told beside the prompt, whatever the window: another one, other captions."""
+    told = json.dumps([messages_for("", 0), answer_schema()], sort_keys=True)
+    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}"
 
 
 async def enhance(

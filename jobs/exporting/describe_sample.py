@@ -17,6 +17,7 @@ _OF_MANIFEST = (
     "id",
     "row_number",
     "prompt",
+    "enhanced_prompt",
     "seed",
     "stage_two_seed",
     "num_frames",

@@ -74,7 +74,7 @@ def _write_tar(run: Run, samples: list[Sample], file: Path) -> None:
         for (row, clip), mp4 in zip(samples, in_order(read, samples), strict=True):
             told = describe_sample(run, row, clip)
             told["request"] = json.loads(told["request"])
-            caption = told["prompt"].encode()
+            caption = (told["enhanced_prompt"] or told["prompt"]).encode()
             tar.write({"__key__": _key(row), "mp4": mp4, "txt": caption, "json": json.dumps(told).encode()})
 
 

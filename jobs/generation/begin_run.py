@@ -12,7 +12,7 @@ import platform
 import sys
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from pydantic import AwareDatetime, ValidationError
@@ -38,7 +38,7 @@ class Input(Value):
 
     num_rows: int
     rows_sha256: str
-    """Of ids and keys, in order."""
+    """Of ids and keys, in order, before prompts are enhanced."""
 
 
 class Settings(Value):
@@ -52,6 +52,8 @@ class Settings(Value):
     attention_backend: str
     from_previews: str | None
     """URL of the run whose previews are committed."""
+    enhancer: dict[str, Any] | None = None
+    """Who rewrites prompts, as `jobs.enhance_rows` tells it; None: they are taken as they are."""
     work_schema: str = SCHEMA
     numerics_version: int = NUMERICS_VERSION
     seed_rule: str = SEED_RULE

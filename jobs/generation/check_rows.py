@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from fv_ray.checkpoint import CheckpointInfo, shortened
 from fv_ray.errors import InputError
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import MAX_PROMPT_CHARACTERS, StageOneSampling, StageTwoSampling, Value, VideoRequest
 from fv_ray.video_io import Encoding
 from fv_ray.work_key import stage_one_work_key, stage_two_work_key
@@ -67,6 +68,9 @@ class Row(Value):
     place: str
     id: str
     request: VideoRequest | None = None
+    """Of what the model reads."""
+    enhancement: Enhanced | None = None
+    """Of the row's own prompt, where prompts are enhanced."""
     preview_key: str = ""
     """Stage one's work key."""
     key: str = ""
@@ -106,6 +110,13 @@ def check_rows(
             yield Row(number=number, place=raw.place, id=told_id, problem=refusal.problem)
 
 
+def with_keys(row: Row, request: VideoRequest, checkpoint_digest: str, asking: Asking) -> Row:
+    """A row of a request that a preview is to be made for."""
+    preview_key = stage_one_work_key(request, checkpoint_digest, salt=asking.salt)
+    key = row_key(request, preview_key, checkpoint_digest, asking)
+    return row.model_copy(update={"request": request, "preview_key": preview_key, "key": key})
+
+
 def row_key(request: VideoRequest, preview_key: str, checkpoint_digest: str, asking: Asking) -> str:
     """A row's key, which stands before there is a preview: in a video's, the preview's key is in its digest's place."""
     if asking.makes == "previews":
@@ -142,9 +153,7 @@ def _row(
         )
     except InputError as error:
         raise RowRefused("invalid_value", str(error)) from None
-    preview_key = stage_one_work_key(request, checkpoint.digest, salt=asking.salt)
-    key = row_key(request, preview_key, checkpoint.digest, asking)
-    return Row(number=number, place=place, id=row_id, request=request, preview_key=preview_key, key=key)
+    return with_keys(Row(number=number, place=place, id=row_id), request, checkpoint.digest, asking)
 
 
 def plain_fields(raw: RawRow, asking: Asking, ignored: frozenset[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -16,14 +17,24 @@ from pydantic import ValidationError
 from fv_ray.blobs import Blobs, open_blobs
 from fv_ray.checkpoint import CheckpointInfo, explain, shortened
 from fv_ray.errors import InputError, StorageError
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 from jobs.generation.ask_store import ask
 from jobs.generation.begin_run import SUCCESS_FILE, look_at
 from jobs.generation.check_rows import COLUMNS, Asking, Row, RowRefused, plain_fields, row_key
 from jobs.generation.read_lines import RawRow
 from jobs.generation.read_prompts import find_tables, read_prompts
+from jobs.generation.write_manifest import read_enhancement
 
 _CHANGES = ("prompt", "seed")
+_COLUMNS = ["id", "prompt", "request", "preview_work_key", "enhanced_prompt", "enhancement"]
+
+
+@dataclass(frozen=True)
+class _MadePreview:
+    work_key: str
+    request: str
+    enhancement: Enhanced | None
 
 
 def choose_previews(
@@ -50,7 +61,7 @@ class _Chooser:
         asking: Asking,
         checkpoint: CheckpointInfo,
         ignored: frozenset[str],
-        previews: Mapping[str, tuple[str, str]],
+        previews: Mapping[str, _MadePreview],
     ) -> None:
         self._asking, self._checkpoint, self._ignored = asking, checkpoint, ignored
         self._previews = previews
@@ -68,10 +79,17 @@ class _Chooser:
         if row_id in self._seen:
             raise RowRefused("duplicate_id", f"the id {shortened(row_id)} is there twice; leave one of them out")
         self._seen.add(row_id)
-        preview_key, request = self._previews[row_id]
-        changed = self._changed(VideoRequest.model_validate_json(request), fields)
-        key = row_key(changed, preview_key, self._checkpoint.digest, self._asking)
-        return Row(number=number, place=raw.place, id=row_id, request=changed, preview_key=preview_key, key=key)
+        made = self._previews[row_id]
+        changed = self._changed(VideoRequest.model_validate_json(made.request), fields)
+        return Row(
+            number=number,
+            place=raw.place,
+            id=row_id,
+            request=changed,
+            enhancement=None if "prompt" in fields else made.enhancement,  # another prompt is taken as it is
+            preview_key=made.work_key,
+            key=row_key(changed, made.work_key, self._checkpoint.digest, self._asking),
+        )
 
     def _changed(self, request: VideoRequest, fields: Mapping[str, Any]) -> VideoRequest:
         names = {name: name.removeprefix("stage_two.") for name in fields}
@@ -93,21 +111,20 @@ class _Chooser:
         return changed
 
 
-def _previews(blobs: Blobs, checkpoint: CheckpointInfo) -> dict[str, tuple[str, str]]:
-    """Work key and request of each preview of a run, by id."""
+def _previews(blobs: Blobs, checkpoint: CheckpointInfo) -> dict[str, _MadePreview]:
+    """Those of a run, by id."""
     note, success = look_at(blobs).note, ask(blobs.read, SUCCESS_FILE)
     if note is None or success is None:
         raise StorageError(f"{blobs} has no {SUCCESS_FILE}; a finished run is allowed: finish it, then choose")
     if note.settings.checkpoint_digest != checkpoint.digest:
         told = f"{blobs} is of checkpoint {note.settings.checkpoint_digest}, not of {checkpoint.digest}"
         raise StorageError(f"{told}; a preview and its video are of one: give the run's checkpoint")
-    columns = ["id", "request", "preview_work_key"]
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, _MadePreview] = {}
     for path in json.loads(success)["parts"]:
         if path.startswith("manifest/"):
-            table = pq.read_table(BytesIO(ask(blobs.read, path) or b""), columns=columns)
+            table = pq.ParquetFile(BytesIO(ask(blobs.read, path) or b"")).read(columns=_COLUMNS)  # those that are there
             found |= {
-                row["id"]: (row["preview_work_key"], row["request"])
+                row["id"]: _MadePreview(row["preview_work_key"], row["request"], read_enhancement(row))
                 for row in table.to_pylist()
                 if row["preview_work_key"] is not None
             }

@@ -17,7 +17,7 @@ class KeptRows:
     num_refused: int
     """With a problem."""
     sha256: str
-    """Of what the rows ask for: ids and keys, in order."""
+    """Of what the rows ask for: ids and keys, in order, before prompts are enhanced."""
     sha256_at: Mapping[int, str]
     """The same of the first so many rows."""
     first_refused: Row | None

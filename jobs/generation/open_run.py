@@ -10,10 +10,12 @@ from fv_ray.blobs import Blobs, open_blobs
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
+from jobs.enhance_rows import Enhancer, require_enhancer
 from jobs.generation.ask_store import PATIENCE_S, ask
 from jobs.generation.begin_run import SUCCESS_FILE, Input, Settings, add_version, begin_run, look_at
 from jobs.generation.check_rows import COLUMNS, Asking, check_rows
 from jobs.generation.choose_previews import choose_previews
+from jobs.generation.enhance_kept_rows import enhance_kept_rows
 from jobs.generation.find_ends import Ends
 from jobs.generation.keep_rows import KeptRows, keep_rows
 from jobs.generation.mark_rows import RowMarks
@@ -40,6 +42,8 @@ class Wanted:
     """A row with a problem ends the command."""
     extends: bool = False
     retries_errors: bool = False
+    enhancer: Enhancer | None = None
+    """Who rewrites prompts; None: they are taken as they are."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,14 @@ def open_run(wanted: Wanted, folder: Path) -> OpenRun:
 
     Raises:
         CheckpointError: the folder is no checkpoint, or cannot read prompts.
+        EnhancerUnavailable: not all prompts are enhanced; those that are, are kept.
         InputError: there is no row that can be made, or with `is_strict` one that cannot.
         StorageError: the output cannot be written, or is of another run.
     """
     checkpoint = CheckpointInfo.read(wanted.checkpoint)
     _require_text_encoder(wanted.checkpoint)
+    if wanted.enhancer is not None:
+        require_enhancer(wanted.enhancer)
     blobs = open_blobs(wanted.output)
     store = ArtifactStore(blobs, PATIENCE_S)
     ask(store.check)
@@ -82,8 +89,12 @@ def open_run(wanted: Wanted, folder: Path) -> OpenRun:
         dtype=wanted.dtype,
         attention_backend=wanted.attention_backend,
         from_previews=wanted.from_previews,
+        enhancer=None if wanted.enhancer is None else wanted.enhancer.told(),
     )
     version = begin_run(blobs, wanted.source, settings, rows, extends=wanted.extends)
+    if wanted.enhancer is not None:
+        asked, enhanced = wanted.asking, folder / "enhanced.jsonl"
+        rows = enhance_kept_rows(rows, wanted.enhancer, blobs, checkpoint.digest, asked, enhanced)
     marks = RowMarks(blobs)
     previews = store
     if wanted.from_previews is not None:

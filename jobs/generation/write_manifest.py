@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from fv_ray.artifact_store import StageRecord
 from fv_ray.blobs import Blobs
 from fv_ray.preview_folder import PREVIEW_FILE
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 from jobs.generation.ask_store import ask
 from jobs.generation.begin_run import SUCCESS_FILE
@@ -42,6 +43,7 @@ _FILES = {
 }
 """What a row's columns tell of, by the name in the record."""
 _TOLD_WHOLE = ("video", "preview", "latents")
+_OWN_COLUMNS = {"prompt", "enhanced_prompt"}
 
 MANIFEST = pa.schema(
     [
@@ -64,6 +66,8 @@ MANIFEST = pa.schema(
         *(pa.field(f"{name}_path", pa.string()) for name in _FILES),
         *(pa.field(f"{name}_sha256", pa.string()) for name in _TOLD_WHOLE),
         *(pa.field(f"{name}_num_bytes", pa.int64()) for name in _TOLD_WHOLE),
+        pa.field("enhanced_prompt", pa.string()),
+        pa.field("enhancement", pa.string()),
     ],
     {"fv_ray_layout": LAYOUT_VERSION},
 )
@@ -200,10 +204,21 @@ def manifest_line(row: Row, end: End, same_as: int | None, fps: int) -> dict[str
     return line
 
 
+def read_enhancement(line: Mapping[str, Any]) -> Enhanced | None:
+    """What a line says of how its prompt was enhanced; None where it was not."""
+    if line.get("enhancement") is None:
+        return None
+    told = {name: line[name] for name in _OWN_COLUMNS}
+    return Enhanced.model_validate({**json.loads(line["enhancement"]), **told})
+
+
 def _request_columns(row: Row, request: VideoRequest, fps: int, *, is_preview: bool) -> dict[str, Any]:
     sampling = request.stage_one if is_preview else request.stage_two
+    told = row.enhancement
     return {
-        "prompt": request.prompt,
+        "prompt": told.prompt if told else request.prompt,
+        "enhanced_prompt": told.enhanced_prompt if told else None,
+        "enhancement": told.model_dump_json(exclude=_OWN_COLUMNS) if told else None,
         "seed": request.seed,
         "stage_two_seed": request.stage_two_seed,
         "num_frames": request.stage_one.num_frames,

@@ -11,6 +11,9 @@ from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.training.procedural.captions import vocabulary
 from fv_ray.training.procedural.rewriting import is_caption, rewrite
 
+RULES_VERSION = 1
+"""Of the captions that the same prompts and seeds get. Raise it with any change of them."""
+
 
 def enhance(prompt: str, seed: int, *, is_forced: bool = False) -> Enhanced:
     """A caption that keeps what the prompt says and tells what it chose and what it could not use.
