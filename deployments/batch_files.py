@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import tempfile
@@ -20,7 +21,7 @@ from deployments.database.batch_records import (
     Written,
 )
 from deployments.database.batch_steps import output_file_id, rows_behind
-from deployments.database.records import DatabaseUnavailable, NewVideo
+from deployments.database.records import DatabaseUnavailable
 from deployments.http.batch_lines import new_video, output_line, parse_line
 from deployments.http.errors import unexpected
 from deployments.http.service import Service
@@ -63,7 +64,7 @@ def read_input(store: ArtifactStore, file: FileRecord) -> tuple[Sequence[InputRo
 
 
 def check_rows(service: Service, batch: BatchRecord, file: FileRecord, rows: Sequence[InputRow]) -> list[CheckedRow]:
-    """Rows that stand one behind the other, as videos to make or as refused.
+    """Rows that stand one behind the other, as videos to make or as refused; their prompts are enhanced together.
 
     Raises:
         ArtifactDamaged: the file is not there any more.
@@ -72,7 +73,11 @@ def check_rows(service: Service, batch: BatchRecord, file: FileRecord, rows: Seq
     begin, last = rows[0].start, rows[-1]
     content = b"".join(service.store.read_range(file.artifact, begin, last.start + last.num_bytes))
     lines = ((row.line, content[row.start - begin : row.start - begin + row.num_bytes]) for row in rows)
-    return [CheckedRow(line, _checked(service, batch, line, text)) for line, text in lines]
+
+    async def together() -> list[CheckedRow]:
+        return await asyncio.gather(*(_checked(service, batch, line, text) for line, text in lines))
+
+    return asyncio.run(together())
 
 
 def write_output(service: Service, batch: BatchRecord) -> Written:
@@ -97,15 +102,15 @@ def write_output(service: Service, batch: BatchRecord) -> Written:
     return Written(stored.get(True), stored.get(False), num_completed=counts[True], num_failed=counts[False])
 
 
-def _checked(service: Service, batch: BatchRecord, line: int, content: bytes) -> NewVideo | RowRefusal:
+async def _checked(service: Service, batch: BatchRecord, line: int, content: bytes) -> CheckedRow:
     try:
-        return new_video(service, batch, line, content)
+        return CheckedRow(line, await new_video(service, batch, line, content))
     except DatabaseUnavailable:
         raise
     except Exception as error:  # noqa: BLE001  what nobody foresaw of one row stops no other
         logger.error("line %d of %s: %s", line, batch.id, type(error).__name__)  # its message may hold a prompt
         told = unexpected()
-        return RowRefusal(told.status, told.code, told.message)
+        return CheckedRow(line, RowRefusal(told.status, told.code, told.message))
 
 
 def _output_lines(service: Service, batch: BatchRecord) -> Iterator[tuple[bool, bytes]]:

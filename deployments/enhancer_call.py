@@ -1,4 +1,4 @@
-"""How the ingress asks the enhancer: in limited time, with a second try, with errors for callers without Ray."""
+"""How the service asks its enhancer: in limited time, with a second try, with errors for callers without Ray."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.config import AppConfig
 from deployments.http.service import EnhanceCall
 from fv_ray.errors import EnhancerUnavailable
 from fv_ray.prompts.enhanced import Enhanced
 
 logger = logging.getLogger("ray.serve")
+
+
+def enhance_call(config: AppConfig, handle: DeploymentHandle | None) -> EnhanceCall | None:
+    """The service's enhancer; None where none is deployed."""
+    if handle is None or config.enhancer is None:
+        return None
+    return over_handle(handle, config.enhancer.timeout_s)
 
 
 def over_handle(handle: DeploymentHandle, timeout_s: float) -> EnhanceCall:

@@ -12,9 +12,9 @@ from ray.serve.handle import DeploymentHandle
 from deployments.config import AppConfig
 from deployments.database.engine import open_engine
 from deployments.database.upgrade import upgrade
-from deployments.enhancer_call import over_handle
+from deployments.enhancer_call import enhance_call
 from deployments.http.api import make_api
-from deployments.http.service import EnhanceCall, Service
+from deployments.http.service import Service
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import InputError
@@ -40,7 +40,7 @@ class Ingress:
             client=DBOSClient(system_database_engine=engine),
             store=ArtifactStore.open(config.storage_url),
             files=FileStore.open(config.storage_url),
-            enhance=_enhance_call(config, enhancer),
+            enhance=enhance_call(config, enhancer),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -60,12 +60,6 @@ def check_exposure(config: AppConfig, host: str | None) -> None:
         f"HTTP listens on {host}, which other machines reach, and there is no API key; allowed without one are "
         "loopback addresses: set FV_RAY_API_KEY, or insecure_no_auth=true where something else lets nobody in"
     )
-
-
-def _enhance_call(config: AppConfig, enhancer: DeploymentHandle | None) -> EnhanceCall | None:
-    if enhancer is None or config.enhancer is None:
-        return None
-    return over_handle(enhancer, config.enhancer.timeout_s)
 
 
 def _is_loopback(host: str) -> bool:

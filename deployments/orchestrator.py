@@ -20,7 +20,8 @@ from deployments.database.engine import open_engine
 from deployments.database.files import sweep_files, unknown_paths
 from deployments.database.retention import sweep
 from deployments.database.upgrade import upgrade
-from deployments.http.service import Service
+from deployments.enhancer_call import enhance_call
+from deployments.http.service import EnhanceCall, Service
 from deployments.job_names import APPLICATION_VERSION, BATCHES, RUN_BATCH, RUN_STAGE
 from deployments.stage_stream import StageCall
 from deployments.stage_work import Done, StageWork, Step
@@ -45,10 +46,15 @@ class Orchestrator:
     """One of a fixed number: its rank, which the replica that replaces it gets too, owns the videos that it runs."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, config: AppConfig, stage_one: DeploymentHandle, stage_two: DeploymentHandle
+        self,
+        config: AppConfig,
+        stage_one: DeploymentHandle,
+        stage_two: DeploymentHandle,
+        enhancer: DeploymentHandle | None = None,
     ) -> None:
         self._config = config
         self._calls: dict[Stage, StageCall] = {"stage_one": over_handle(stage_one), "stage_two": over_handle(stage_two)}
+        self._enhance = enhance_call(config, enhancer)
         jobs = await self._launch() if rank() < config.num_orchestrators else None  # what cannot begin says so here
         self._working = asyncio.create_task(self._work(jobs))
 
@@ -64,7 +70,7 @@ class Orchestrator:
     async def _launch(self) -> VideoJobs:
         # In a thread, so that DBOS runs workflows on a loop of its own, where no request's context is (it would cancel
         # their calls when its client goes).
-        return await asyncio.to_thread(launch_jobs, self._config, self._calls, rank())
+        return await asyncio.to_thread(launch_jobs, self._config, self._calls, rank(), self._enhance)
 
     async def _work(self, jobs: VideoJobs | None) -> None:
         # Serve replaces a replica that fails its health checks before it has stopped, and the new one is one too many:
@@ -89,7 +95,9 @@ def rank() -> int:
     return int(serve.get_replica_context().rank.rank)
 
 
-def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: int) -> VideoJobs:
+def launch_jobs(
+    config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: int, enhance: EnhanceCall | None = None
+) -> VideoJobs:
     """Begin to take videos from the queues, first those that an orchestrator of this rank has left."""
     engine = open_engine(config.database_url)
     upgrade(engine)
@@ -114,7 +122,7 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: in
     )
     DBOS(config=dbos_config)
     jobs.register()
-    BatchJobs(open_service(config, engine, client)).register()
+    BatchJobs(open_service(config, engine, client, enhance)).register()
     DBOS.launch()
     take_over_orphans(config.num_orchestrators)
     for stage, (settings, _) in kept.items():
@@ -130,8 +138,10 @@ def launch_jobs(config: AppConfig, calls: Mapping[Stage, StageCall], of_rank: in
     return jobs
 
 
-def open_service(config: AppConfig, engine: sa.Engine, client: DBOSClient) -> Service:
-    """What a batch's rows are checked and told with: the same as for requests over HTTP."""
+def open_service(
+    config: AppConfig, engine: sa.Engine, client: DBOSClient, enhance: EnhanceCall | None = None
+) -> Service:
+    """What a batch's rows are checked, enhanced and told with: the same as for requests over HTTP."""
     return Service(
         config=config,
         checkpoint=CheckpointInfo.read(config.checkpoint),
@@ -139,6 +149,7 @@ def open_service(config: AppConfig, engine: sa.Engine, client: DBOSClient) -> Se
         client=client,
         store=ArtifactStore.open(config.storage_url),
         files=FileStore.open(config.storage_url),
+        enhance=enhance,
     )
 
 

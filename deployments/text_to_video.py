@@ -43,6 +43,7 @@ def build(config: AppConfig) -> Application:
     """
     config = settled(config)
     CheckpointInfo.read(config.checkpoint)
+    enhancer = _enhancer(config, config.enhancer)
     orchestrator = (
         serve.deployment(Orchestrator)
         .options(
@@ -55,7 +56,10 @@ def build(config: AppConfig) -> Application:
             ray_actor_options={"num_cpus": 0},
         )
         .bind(
-            config, _stage(StageOneReplica, config, config.stage_one), _stage(StageTwoReplica, config, config.stage_two)
+            config,
+            _stage(StageOneReplica, config, config.stage_one),
+            _stage(StageTwoReplica, config, config.stage_two),
+            enhancer,
         )
     )
     ingress = serve.deployment(serve.ingress()(Ingress), name="Ingress").options(
@@ -65,7 +69,7 @@ def build(config: AppConfig) -> Application:
         graceful_shutdown_timeout_s=INGRESS_STOP_S,
         ray_actor_options={"num_cpus": 0},
     )
-    return ingress.bind(config, orchestrator, _enhancer(config, config.enhancer))
+    return ingress.bind(config, orchestrator, enhancer)
 
 
 def settled(config: AppConfig) -> AppConfig:

@@ -149,6 +149,8 @@ def _run(
     except EnhancerUnavailable as error:
         _tell(f"error: {error}")
         return RESUMABLE
+    except SystemExit:  # SIGTERM while prompts are enhanced; where vLLM does that, Ray has a handler of its own
+        return RESUMABLE
     if (report := finished(run)) is None:
         if status := _make(run, launch, signals):
             return status

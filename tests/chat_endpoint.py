@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = tuple[int, str, bytes]
-"""Status, content type, body."""
+Reply = tuple[int, str, bytes | Iterable[bytes]]
+"""Status, content type, body: whole, or piece by piece until the client has gone."""
 
 
 def completion(text: str | None, *, finish_reason: str = "stop", refusal: str | None = None) -> Reply:
@@ -48,13 +47,12 @@ class ChatEndpoint:
 
 
 @contextmanager
-def chat_endpoint(answer: Callable[[dict[str, Any]], Reply | None], *, delay_s: float = 0.0) -> Iterator[ChatEndpoint]:
+def chat_endpoint(answer: Callable[[dict[str, Any]], Reply | None]) -> Iterator[ChatEndpoint]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
             endpoint.asked.append({"path": self.path, **asked})
             endpoint.keys.append(self.headers["authorization"])
-            time.sleep(delay_s)
             reply = endpoint.answer(asked)
             if reply is None:
                 self.close_connection = True
@@ -62,9 +60,12 @@ def chat_endpoint(answer: Callable[[dict[str, Any]], Reply | None], *, delay_s: 
             status, content_type, body = reply
             self.send_response(status)
             self.send_header("content-type", content_type)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            if isinstance(body, bytes):
+                self.send_header("content-length", str(len(body)))
+            with suppress(ConnectionError):
+                self.end_headers()
+                for piece in [body] if isinstance(body, bytes) else body:
+                    self.wfile.write(piece)
 
         def log_message(self, *_: object) -> None:
             pass

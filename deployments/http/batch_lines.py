@@ -14,7 +14,7 @@ from deployments.http import new_videos
 from deployments.http.admission import check_cost
 from deployments.http.batch_bodies import COMMIT_URL, LineBody
 from deployments.http.bodies import CommitBody, CreateBody
-from deployments.http.enhancing import PARAM
+from deployments.http.enhancing import enhanced_video
 from deployments.http.errors import ApiError, envelope, not_there
 from deployments.http.forms import check_fields, parse_json
 from deployments.http.service import Service
@@ -44,8 +44,8 @@ def parse_line(content: bytes) -> LineBody | InputFault:
         return InputFault(code, error.message, param=error.param)
 
 
-def new_video(service: Service, batch: BatchRecord, line: int, content: bytes) -> NewVideo | RowRefusal:
-    """The video of a row, or what its route would answer.
+async def new_video(service: Service, batch: BatchRecord, line: int, content: bytes) -> NewVideo | RowRefusal:
+    """The video of a row, its prompt enhanced, or what its route would answer. Blocks but for the enhancer.
 
     Raises:
         DatabaseUnavailable: the database cannot be asked.
@@ -54,13 +54,15 @@ def new_video(service: Service, batch: BatchRecord, line: int, content: bytes) -
     if isinstance(parsed, InputFault):
         return RowRefusal(400, parsed.code, parsed.message, parsed.param)
     try:
-        new = _asked_for(service, batch.tenant, parsed)
-        check_cost(service, new)
+        asked, wanted = _asked_for(service, batch.tenant, parsed)
+        check_cost(service, asked)
+        key = f"batch/{batch.id}/{line}"
+        new = replace(asked, tenant=batch.tenant, is_of_batch=True, idempotency_key=key)
+        return await enhanced_video(service, new, wanted)
     except ApiError as error:
         return RowRefusal(error.status, error.code, error.message, error.param)
     except InputError as error:
         return RowRefusal(400, "invalid_value", str(error))
-    return replace(new, tenant=batch.tenant, is_of_batch=True, idempotency_key=f"batch/{batch.id}/{line}")
 
 
 def output_line(service: Service, batch: BatchRecord, row: BatchRow) -> tuple[bool, bytes]:
@@ -89,23 +91,15 @@ def output_line(service: Service, batch: BatchRecord, row: BatchRow) -> tuple[bo
     return is_made, json.dumps(told, ensure_ascii=False).encode() + b"\n"
 
 
-def _asked_for(service: Service, tenant: str, line: LineBody) -> NewVideo:
+def _asked_for(service: Service, tenant: str, line: LineBody) -> tuple[NewVideo, EnhancePrompt | None]:
     if match := re.fullmatch(COMMIT_URL, line.url):
         try:
             preview = read(service.engine, tenant, match["preview_id"])
         except NotThere:
             raise not_there("video_id", match["preview_id"]) from None
-        return new_videos.committed(service, preview, check_fields(line.body, CommitBody), None)
+        return new_videos.committed(service, preview, check_fields(line.body, CommitBody), None), "never"
     body = check_fields(line.body, CreateBody)
-    _refuse_enhancing(body.flashvideo.enhance_prompt)
-    return new_videos.created(service, body, None)
-
-
-def _refuse_enhancing(wanted: EnhancePrompt | None) -> None:
-    """A batch's workflow reaches no enhancer, and what was asked for is not passed over in silence."""
-    if wanted not in (None, "never"):
-        message = f"{PARAM} is {wanted!r}, and a batch's prompts are not enhanced; send captions, or never"
-        raise ApiError(400, "unsupported_parameter", message, param=PARAM)
+    return new_videos.created(service, body, None), body.flashvideo.enhance_prompt
 
 
 def _failure(video: VideoRecord) -> tuple[str, str] | None:

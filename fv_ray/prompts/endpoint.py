@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from fv_ray.prompts.messages import Message
 
 NO_KEY = "none"
 """What is sent where the environment holds no key: an endpoint of one's own may ask for none."""
+NUM_TRIES = 2
+"""Of the client, where a try fails or takes `timeout_s`."""
 
 
 class Endpoint:
@@ -24,9 +27,9 @@ class Endpoint:
             raise InputError(
                 "the openai client is not installed; an endpoint is asked through it: pip install 'fv-ray[serve]'"
             ) from None
-        self._model = model
+        self._model, self._limit_s = model, NUM_TRIES * timeout_s
         key = os.environ.get(api_key_env) or NO_KEY
-        self._client = AsyncOpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=1)
+        self._client = AsyncOpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=NUM_TRIES - 1)
 
     async def ask(self, messages: Sequence[Message], seed: int) -> str:
         """What the model answers.
@@ -39,15 +42,16 @@ class Endpoint:
 
         schema = {"name": "caption", "schema": answer_schema(), "strict": True}
         try:
-            completion: Any = await self._client.chat.completions.create(
-                model=self._model,
-                messages=list(messages),
-                response_format={"type": "json_schema", "json_schema": schema},
-                temperature=0,
-                seed=seed % 2**31,
-                max_tokens=MAX_ANSWER_TOKENS,
-            )
-        except (OpenAIError, ValueError) as error:  # ValueError: a reply that says it is JSON and is none
+            async with asyncio.timeout(self._limit_s):  # the client's own begins anew with every byte that comes
+                completion: Any = await self._client.chat.completions.create(
+                    model=self._model,
+                    messages=list(messages),
+                    response_format={"type": "json_schema", "json_schema": schema},
+                    temperature=0,
+                    seed=seed % 2**31,
+                    max_tokens=MAX_ANSWER_TOKENS,
+                )
+        except (OpenAIError, TimeoutError, ValueError) as error:  # ValueError: a reply that says it is JSON and is none
             raise EnhancerUnavailable(f"the endpoint failed ({type(error).__name__}); ask who runs it") from None
         return _content(completion)
 

@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -100,13 +100,28 @@ def test_a_few_words_become_a_caption_that_preview_and_commit_are_made_of(serve_
         preview = official.videos.create_and_poll(prompt="a red ball", model=PREVIEW, extra_body={"seed": 7, **fewest})
         commit = official.videos.poll(official.post(f"/videos/{preview.id}/commit", cast_to=Video).id)
         record = app.find(commit.id).video
+        row = {"prompt": "a red ball", "model": PREVIEW, "seed": 7, **fewest}
+        (line,) = batched(official, [{"custom_id": "ball", "method": "POST", "url": "/v1/videos", "body": row}])
     assert [video.status for video in (preview, commit)] == ["completed"] * 2
     assert [video.prompt for video in (preview, commit)] == ["a red ball"] * 2
     caption = rules.enhance("a red ball", 7).enhanced_prompt
     assert [extras(video)["enhanced_prompt"] for video in (preview, commit)] == [caption] * 2
+    assert line["response"]["body"]["flashvideo"]["enhanced_prompt"] == caption
     assert record is not None
     made = Sidecar.model_validate_json((app.storage / record.artifacts["video.json"].path).read_bytes())
     assert made.prompt == caption
+
+
+def batched(official: openai.OpenAI, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The output of a batch whose rows are all made."""
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    file = official.files.create(file=("rows.jsonl", content), purpose="batch")
+    batch = official.batches.create(input_file_id=file.id, endpoint="/v1/videos", completion_window="24h")
+    while (batch := official.batches.retrieve(batch.id)).status in ("validating", "in_progress", "finalizing"):
+        time.sleep(0.2)
+    assert (batch.status, batch.error_file_id) == ("completed", None)
+    assert batch.output_file_id is not None
+    return [json.loads(line) for line in official.files.content(batch.output_file_id).text.splitlines()]
 
 
 def test_a_batch_is_made_beside_the_rest(official: openai.OpenAI) -> None:
@@ -114,14 +129,7 @@ def test_a_batch_is_made_beside_the_rest(official: openai.OpenAI) -> None:
     first = official.videos.create_and_poll(prompt="1 hens", model=PREVIEW, extra_body={"seed": 1})
     commit = {"custom_id": "commit", "method": "POST", "url": f"/v1/videos/{first.id}/commit", "body": {}}
     rows = [{"custom_id": body["prompt"], "method": "POST", "url": "/v1/videos", "body": body} for body in bodies]
-    content = "\n".join(json.dumps(row) for row in [*rows, commit]).encode()
-    file = official.files.create(file=("rows.jsonl", content), purpose="batch")
-    batch = official.batches.create(input_file_id=file.id, endpoint="/v1/videos", completion_window="24h")
-    while (batch := official.batches.retrieve(batch.id)).status in ("validating", "in_progress", "finalizing"):
-        time.sleep(0.2)
-    assert (batch.status, batch.error_file_id) == ("completed", None)
-    assert batch.output_file_id is not None
-    lines = [json.loads(line) for line in official.files.content(batch.output_file_id).text.splitlines()]
+    lines = batched(official, [*rows, commit])
     assert [line["custom_id"] for line in lines] == ["1 hens", "2 hens", "commit"]
     videos = [official.videos.retrieve(line["response"]["body"]["id"]) for line in lines]
     assert download(official, videos[0], "video") == download(official, first, "video")

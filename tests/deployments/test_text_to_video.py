@@ -69,7 +69,7 @@ def test_it_is_built_of_words_and_refuses_those_that_it_does_not_know(checkpoint
         call_user_app_builder_with_args_if_necessary(build, {"num_orchestrator": "2"})
 
 
-def test_an_enhancer_is_a_deployment_of_its_own_that_the_ingress_asks(checkpoint: Path) -> None:
+def test_an_enhancer_is_a_deployment_of_its_own_that_requests_and_batches_ask(checkpoint: Path) -> None:
     words = {"enhancer.kind": "openai", "enhancer.base_url": "http://localhost/v1", "enhancer.model": "m"}
     words |= {"checkpoint": str(checkpoint), "enhancer.num_gpus": "0.25", "enhancer.max_replicas": "3"}
     built = call_user_app_builder_with_args_if_necessary(build, words)
@@ -80,8 +80,9 @@ def test_an_enhancer_is_a_deployment_of_its_own_that_the_ingress_asks(checkpoint
         kind="openai", base_url="http://localhost/v1", model="m", num_gpus=0.25, max_replicas=3
     )
     assert deployed["PromptEnhancer"].ray_actor_options["num_gpus"] == 0.25
-    handles = [each for each in deployed["Ingress"].init_args if isinstance(each, DeploymentHandle)]
-    assert [each.deployment_name for each in handles] == ["Orchestrator", "PromptEnhancer"]
+    for asking, others in (("Ingress", ["Orchestrator"]), ("Orchestrator", ["StageOne", "StageTwo"])):
+        handles = [each for each in deployed[asking].init_args if isinstance(each, DeploymentHandle)]
+        assert [each.deployment_name for each in handles] == [*others, "PromptEnhancer"]
     assert not [word for word in deployed["PromptEnhancer"].init_args if "sqlite" in str(word)]
 
 

@@ -1,6 +1,10 @@
 """A real client against a real server that misbehaves."""
 
 import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,6 +26,7 @@ from tests.chat_endpoint import (
 )
 
 KEY = "TEST_ENDPOINT_KEY"
+PATIENCE_S = 120
 
 
 def ask(url: str, timeout_s: float = 10) -> str:
@@ -57,11 +62,39 @@ def test_an_endpoint_that_does_not_speak_the_protocol_is_unavailable(reply: Repl
         ask(endpoint.url)
 
 
-def test_nobody_there_and_nobody_in_time_are_unavailable() -> None:
-    with chat_endpoint(lambda _: completion("{}"), delay_s=0.5) as endpoint, pytest.raises(EnhancerUnavailable):
-        ask(endpoint.url, timeout_s=0.1)
+def test_nobody_there_is_unavailable() -> None:
+    with chat_endpoint(lambda _: completion("{}")) as endpoint:
+        pass
     with pytest.raises(EnhancerUnavailable):
         ask(endpoint.url)
+
+
+def test_one_that_is_silent_is_left_within_the_limit() -> None:
+    """It says nothing until it is left, and so it could not have answered."""
+    let_go = threading.Event()
+
+    def silent(_: dict[str, Any]) -> Reply:
+        let_go.wait(PATIENCE_S)
+        return completion("{}")
+
+    with chat_endpoint(silent) as endpoint:
+        with pytest.raises(EnhancerUnavailable, match="APITimeoutError|TimeoutError"):
+            ask(endpoint.url, timeout_s=0.2)
+        let_go.set()
+
+
+def test_one_that_goes_on_for_ever_is_left_within_the_limit() -> None:
+    """Each byte comes in time; the answer never does."""
+
+    def for_ever() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.02)
+            yield b" "
+
+    with chat_endpoint(lambda _: (200, "application/json", for_ever())) as endpoint:
+        with pytest.raises(EnhancerUnavailable, match="TimeoutError"):
+            ask(endpoint.url, timeout_s=0.2)
+        assert len(endpoint.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ pytest.importorskip("vllm")
 
 from deployments.config import EnhancerConfig
 from deployments.enhancer_call import over_handle
-from deployments.prompt_enhancer import REPLICAS
+from deployments.prompt_enhancer import VllmEnhancerReplica
 from fv_ray.prompts.enhanced import Enhanced
 from tests.vllm.chat_model import CAPTION
 from tests.vllm.conftest import PATIENCE_S
@@ -23,6 +23,20 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(3 * PATIENCE_S)]
 
 PROMPT = "a red fox in the snow"
 NUM_CONCURRENT = 32
+NUM_LOOKS = 5
+
+
+class WatchedReplica(VllmEnhancerReplica):
+    """The replica, and a look into its engine, which is another process."""
+
+    async def num_unfinished(self) -> int:
+        """Chats that the replica waits for."""
+        return self._engine.get_num_unfinished_requests()
+
+    async def is_engine_at_work(self) -> bool:
+        """Whether the engine's own scheduler holds any."""
+        at_work: bool = await self._engine.engine_core.call_utility_async("has_work")
+        return at_work
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +44,11 @@ def handle(ray_with_vllm: None, chat_model: Path, prompt_checkpoint: Path) -> It
     from ray import serve
 
     config = EnhancerConfig(kind="vllm", model=str(chat_model), kv_cache_mb=64)
-    deployment = serve.deployment(REPLICAS["vllm"], name="PromptEnhancer").options(
-        max_ongoing_requests=config.max_ongoing_requests, health_check_period_s=2, ray_actor_options={"num_cpus": 0}
+    deployment = serve.deployment(WatchedReplica, name="PromptEnhancer").options(
+        # More than the engine takes at once, so that it can be looked into while chats wait.
+        max_ongoing_requests=8 * NUM_CONCURRENT,
+        health_check_period_s=2,
+        ray_actor_options={"num_cpus": 0},
     )
     yield serve.run(deployment.bind(prompt_checkpoint, config), name="enhancer", route_prefix=None)
     serve.shutdown()
@@ -77,6 +94,32 @@ def test_an_answer_that_loses_the_users_facts_is_refused_three_times(handle: Any
 def test_the_schema_holds_a_model_that_would_decline(handle: Any) -> None:
     (told,) = enhance(handle, "a sorry fox")
     assert not [note for note in told.notes if "no JSON object" in note]
+
+
+def test_chats_that_their_clients_give_up_end_in_the_engine(handle: Any) -> None:
+    """An engine that went on with them would be at work for a hundred steps; it is asked after a few of them."""
+    call = over_handle(handle, PATIENCE_S)
+    prompts = [f"{PROMPT} {'so ' * (n % 40)}" for n in range(4 * NUM_CONCURRENT)]  # most of them wait in the engine
+
+    async def given_up() -> bool:
+        asked = [asyncio.create_task(call(prompt, 7, False)) for prompt in prompts]
+        while not await handle.is_engine_at_work.remote():
+            await asyncio.sleep(0.01)
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        while await handle.num_unfinished.remote():
+            await asyncio.sleep(0.01)
+        return any([not await handle.is_engine_at_work.remote() for _ in range(NUM_LOOKS)])
+
+    def num_asked() -> int:
+        return int(handle.num_tokens.remote().result().asked)
+
+    before = num_asked()
+    assert asyncio.run(given_up())
+    given = num_asked()
+    assert enhance(handle, PROMPT)[0].enhanced_prompt == CAPTION
+    assert given - before < len(prompts) / 2 * (num_asked() - given)  # most were not answered
 
 
 def test_an_engine_that_dies_is_replaced_and_its_requests_are_asked_again(handle: Any) -> None:

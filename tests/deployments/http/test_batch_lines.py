@@ -1,3 +1,4 @@
+import asyncio
 import json
 from typing import Any
 
@@ -5,10 +6,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.database.batch_records import BatchRecord, InputFault, RowRefusal
+from deployments.database.records import NewVideo
+from deployments.http import batch_lines
 from deployments.http.batch_bodies import LineBody
-from deployments.http.batch_lines import new_video, parse_line
+from deployments.http.batch_lines import parse_line
 from deployments.http.service import TENANT, Service
 from tests.deployments.http.conftest import with_config
+from tests.deployments.http.test_enhancing import SHORT, away, caption, enhanced_service
 from tests.deployments.http.test_routes import preview
 from tests.deployments.http.worker import Worker
 
@@ -36,6 +40,10 @@ BATCH = BatchRecord(
     cancelling_at=None,
     ended_at=None,
 )
+
+
+def new_video(service: Service, batch: BatchRecord, line: int, content: bytes) -> NewVideo | RowRefusal:
+    return asyncio.run(batch_lines.new_video(service, batch, line, content))
 
 
 def a_line(**changes: Any) -> bytes:
@@ -106,12 +114,38 @@ def test_a_row_is_refused_as_its_route_would_answer(
     )
 
 
-def test_a_row_is_not_enhanced_and_says_so(service: Service) -> None:
-    refusal = new_video(service, BATCH, 1, a_line(body={"prompt": "a fox", "flashvideo": {"enhance_prompt": "auto"}}))
+def enhancing_line(wanted: str | None) -> bytes:
+    return a_line(body={"prompt": SHORT, "seed": 7, "flashvideo": {"enhance_prompt": wanted} if wanted else {}})
+
+
+@pytest.mark.parametrize("wanted", [None, "auto", "always"])
+def test_a_row_is_enhanced_as_its_route_would(service: Service, wanted: str | None) -> None:
+    new = new_video(enhanced_service(service), BATCH, 1, enhancing_line(wanted))
+    assert not isinstance(new, RowRefusal)
+    assert (new.request.prompt, new.idempotency_key) == (caption(7), "batch/batch_1/1")
+    assert new.enhancement is not None
+    assert new.enhancement.prompt == SHORT
+
+
+def test_a_row_whose_prompt_cannot_be_enhanced_goes_on_or_is_refused_as_configured(service: Service) -> None:
+    goes_on = new_video(enhanced_service(service, away), BATCH, 1, enhancing_line("auto"))
+    assert not isinstance(goes_on, RowRefusal)
+    assert goes_on.request.prompt == SHORT
+    assert goes_on.enhancement is not None
+    assert goes_on.enhancement.outcome == "unavailable"
+    refused = new_video(enhanced_service(service, away, on_failure="fail"), BATCH, 1, enhancing_line("auto"))
+    assert isinstance(refused, RowRefusal)
+    assert (refused.status, refused.code) == (503, "enhancer_unavailable")
+
+
+def test_a_row_that_wants_an_enhancer_where_there_is_none_is_refused(service: Service) -> None:
+    refusal = new_video(service, BATCH, 1, enhancing_line("auto"))
     assert isinstance(refusal, RowRefusal)
     assert (refusal.code, refusal.param) == ("unsupported_parameter", "flashvideo.enhance_prompt")
-    new = new_video(service, BATCH, 1, a_line(body={"prompt": "a fox", "flashvideo": {"enhance_prompt": "never"}}))
-    assert not isinstance(new, RowRefusal)
+    for called, line in ((service, enhancing_line(None)), (enhanced_service(service), enhancing_line("never"))):
+        new = new_video(called, BATCH, 1, line)
+        assert not isinstance(new, RowRefusal)
+        assert (new.request.prompt, new.enhancement) == (SHORT, None)
 
 
 def test_a_row_may_commit_a_preview(service: Service, client: TestClient, worker: Worker) -> None:

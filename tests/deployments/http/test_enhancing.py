@@ -1,20 +1,28 @@
 """Videos of enhanced prompts, by the rules themselves or by enhancers that fail on purpose."""
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from deployments.config import EnhancerConfig
 from deployments.http.service import EnhanceCall, Service
+from deployments.prompt_enhancer import OpenaiEnhancerReplica
 from fv_ray.errors import EnhancerUnavailable
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.training.procedural import rules
+from tests.chat_endpoint import Reply, chat_endpoint, completion
 from tests.deployments.http.conftest import client_of, with_config
 from tests.deployments.http.test_routes import create, error_of, preview, read
 from tests.deployments.http.worker import Worker
+from tests.prompt_checkpoint import make_prompt_checkpoint
+from tests.prompts.test_enhancing import PROMPT, answer
 
 SHORT = "a red ball"
+PATIENCE_S = 120
 
 
 async def by_rules(prompt: str, seed: int, is_forced: bool) -> Enhanced:
@@ -108,6 +116,40 @@ def test_without_an_answer_the_request_fails_where_that_is_configured(service: S
     assert error_of(reply, 503)["code"] == "enhancer_unavailable"
     assert int(reply.headers["retry-after"]) > 0
     assert client.get("/v1/videos").json()["data"] == []
+
+
+@pytest.mark.parametrize("on_failure", ["continue", "fail"])
+def test_a_silent_endpoint_is_left_within_the_limit_and_that_is_told(
+    service: Service, tmp_path: Path, on_failure: str
+) -> None:
+    """The endpoint says nothing until the request has ended, and so the request did not wait for it."""
+    let_go = threading.Event()
+
+    def silent(_: dict[str, Any]) -> Reply:
+        let_go.wait(PATIENCE_S)
+        return completion(answer())
+
+    checkpoint = make_prompt_checkpoint(tmp_path / "prompt")
+    with chat_endpoint(silent) as endpoint:
+        config = {"kind": "openai", "base_url": endpoint.url, "model": "tiny", "on_failure": on_failure}
+        replica = OpenaiEnhancerReplica(checkpoint, EnhancerConfig.model_validate(config | {"timeout_s": 0.2}))
+
+        async def by_endpoint(prompt: str, seed: int, is_forced: bool) -> Enhanced:
+            return await replica.enhance(prompt, seed, is_forced=is_forced)
+
+        client = client_of(enhanced_service(service, by_endpoint, **config))
+        reply = client.post("/v1/videos", json={"prompt": PROMPT})
+        let_go.set()
+        videos = client.get("/v1/videos").json()["data"]
+    if on_failure == "fail":
+        assert error_of(reply, 503)["code"] == "enhancer_unavailable"
+        assert videos == []
+        return
+    (video,) = videos
+    assert (video["prompt"], video["flashvideo"]["enhanced_prompt"]) == (PROMPT, None)
+    told = video["flashvideo"]["enhancement"]
+    assert (told["kind"], told["outcome"]) == ("openai", "unavailable")
+    assert "Timeout" in told["notes"][0]
 
 
 def test_what_cannot_be_made_is_refused_before_anybody_is_asked(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Rows of a run with enhanced prompts, by rules and by a real endpoint that fails, answers otherwise or is asked twice."""
+"""Rows with enhanced prompts, by rules and by a real endpoint that fails, declines or answers otherwise each time."""
 
 import asyncio
 import itertools
