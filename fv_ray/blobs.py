@@ -39,8 +39,11 @@ class Blobs(Protocol):
         """Store a file, in place of another of that name. It is kept for good by the next `create` in its folder."""
         ...
 
-    def create(self, path: str, data: bytes) -> bool:
-        """Store bytes where none are. False: the name is taken, perhaps by an earlier try of this very call."""
+    def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:
+        """Store bytes where none are. False: the name is taken, perhaps by an earlier try of this very call.
+
+        What need not be durable may be lost with the machine's power, and costs no wait for a disk.
+        """
         ...
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes | None:
@@ -109,8 +112,8 @@ class ObjectBlobs:
         with self._errors(path):
             self._fs.pipe_file(self._at(path), data)
 
-    def create(self, path: str, data: bytes) -> bool:
-        """Of `Blobs`."""
+    def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:  # noqa: ARG002
+        """Of `Blobs`. What an object store has answered is durable."""
         with self._errors(path):
             try:
                 with self._creating:

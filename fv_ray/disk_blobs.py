@@ -35,17 +35,18 @@ class DiskBlobs:
         with storage_errors(place), source.open("rb") as content, self._staged(place, content) as staged:
             os.replace(staged, place)  # its name is kept by the next `create` in its folder
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:
         """Of `Blobs`."""
         place = self._place(path)
-        with storage_errors(place), self._staged(place, BytesIO(data)) as staged:
-            _sync(place.parent)  # no loss of power leaves this name without those that were put before it
+        with storage_errors(place), self._staged(place, BytesIO(data), is_durable=is_durable) as staged:
+            if is_durable:
+                _sync(place.parent)  # no loss of power leaves this name without those that were put before it
             try:
                 os.link(staged, place)  # unlike a rename, it fails where the name is taken
             except FileExistsError:
                 return False
             # Those of its folders too, which another process may have made.
-            for folder in self._folders_of(place):
+            for folder in self._folders_of(place) if is_durable else ():
                 _sync(folder)
             return True
 
@@ -98,7 +99,7 @@ class DiskBlobs:
         return place
 
     @contextmanager
-    def _staged(self, place: Path, content: BinaryIO) -> Iterator[Path]:
+    def _staged(self, place: Path, content: BinaryIO, *, is_durable: bool = True) -> Iterator[Path]:
         """Give a hidden file beside `place` that holds the content, on the disk; what is left of it goes at the end."""
         for folder in reversed(self._folders_of(place)[:-1]):  # a root that is gone, such as a lost mount, stays gone
             folder.mkdir(exist_ok=True)
@@ -107,7 +108,8 @@ class DiskBlobs:
             with staged.open("xb") as file:
                 shutil.copyfileobj(content, file)
                 file.flush()
-                os.fsync(file.fileno())
+                if is_durable:
+                    os.fsync(file.fileno())
             yield staged
         finally:
             staged.unlink(missing_ok=True)

@@ -158,6 +158,14 @@ def test_what_was_put_outlives_a_loss_of_power_before_the_name_that_commits_it(
     assert set(folders) <= set(told[committed:])
 
 
+def test_what_may_be_lost_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = open_blobs(f"{tmp_path}/place")
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("the disk was waited for"))
+    assert blobs.create("w/mark", b"first", is_durable=False)
+    assert not blobs.create("w/mark", b"second", is_durable=False)
+    assert blobs.read("w/mark") == b"first"
+
+
 def test_links_lead_nowhere(tmp_path: Path) -> None:
     blobs, outside = open_blobs(f"{tmp_path}/place"), tmp_path / "outside"
     outside.mkdir()

@@ -67,7 +67,7 @@ class RowMarks:
     def begun(self, key: str, stage: Stage) -> Iterator[None]:
         """Say that a row is being made; a process that is killed meanwhile leaves the mark."""
         path = f"{_folder(key)}/{_BEGUN}{stage}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:12]}"
-        ask(self._blobs.create, path, b"{}")
+        ask(self._blobs.create, path, b"{}", is_durable=False)  # lost with a machine's power, it costs a count
         try:
             yield
         finally:
