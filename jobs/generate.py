@@ -75,6 +75,9 @@ def generate(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Try the rows again that were given up.")
     ] = False,
+    check_files: Annotated[
+        bool, typer.Option("--check-files", help="Read all that is stored; what is damaged is made again.")
+    ] = False,
     max_error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="A greater share of rows with errors ends the run, status 4.")
     ] = 1.0,
@@ -118,6 +121,7 @@ def generate(
         enhancer=_enhancer(
             enhancer or [], checkpoint, is_wanted=enhance, is_forced=always, has_previews=from_previews is not None
         ),
+        checks_files=check_files,
     )
     launch = Launch(
         device=device,

@@ -1,7 +1,8 @@
 """A run's folder: what was asked for is written first and never changed; the same goes on, another is refused.
 
 ROOT/run.json             all that decides the results, and what rows there are
-     versions/0002.json   more rows (--extend), or another try of failed ones (--retry-errors): one a manifest
+     versions/0002.json   more rows (--extend), another try of failed ones (--retry-errors), or damaged files made
+                          again (--check-files): one a manifest
      attempts/...         one for each launch, for whoever wants to know
 """
 
@@ -30,6 +31,7 @@ from jobs.run_folder import differences
 
 RUN_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS.json"
+Reason = Literal["extend", "retry-errors", "check-files"]
 SEED_RULE = "the first 63 bits of SHA-256 over fv-ray/row/SEED/ID"
 
 
@@ -76,7 +78,7 @@ class VersionNote(Value):
     """versions/NNNN.json: what a later manifest has that the one before had not."""
 
     version: int
-    reason: Literal["extend", "retry-errors"]
+    reason: Reason
     created_at: AwareDatetime
     input: Input
 
@@ -141,7 +143,7 @@ def begin_run(blobs: Blobs, source: str, settings: Settings, rows: KeptRows, *, 
     return add_version(blobs, begun.version, "extend", wanted)
 
 
-def add_version(blobs: Blobs, version: int, reason: Literal["extend", "retry-errors"], rows: Input) -> int:
+def add_version(blobs: Blobs, version: int, reason: Reason, rows: Input) -> int:
     """Say that there is more to do than the last manifest had; what was finished is so no more."""
     note = VersionNote(version=version + 1, reason=reason, created_at=datetime.now(UTC), input=rows)
     ask(blobs.create, f"versions/{version + 1:04d}.json", note.model_dump_json(indent=2).encode())

@@ -43,15 +43,17 @@ class Ends:
     makes: Makes
     checkpoint_digest: str
     salt: str
+    reads_files: bool = False
+    """What is damaged in `store` is forgotten, and so still to do."""
 
     def find(self, row: Row) -> End:
         """What has become of one."""
         if row.request is None:
             return End()
-        preview = ask(self.previews.find, row.preview_key)
+        preview = self._record(self.previews, row.preview_key)
         video = None
         if preview is not None and self.makes == "videos":
-            video = ask(self.store.find, video_key(row.request, preview, self.checkpoint_digest, self.salt))
+            video = self._record(self.store, video_key(row.request, preview, self.checkpoint_digest, self.salt))
         if (preview if self.makes == "previews" else video) is not None:
             return End(preview, video, is_made=True)
         return End(preview, error=self.marks.error(row.key))
@@ -61,6 +63,10 @@ class Ends:
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             for window in _windows(rows):
                 yield from zip(window, pool.map(self.find, window), strict=True)
+
+    def _record(self, store: ArtifactStore, key: str) -> StageRecord | None:
+        reads = self.reads_files and store is self.store  # an earlier run's files are its own to mend
+        return ask(store.find_whole if reads else store.find, key)
 
 
 def video_key(request: VideoRequest, preview: StageRecord, checkpoint_digest: str, salt: str) -> str:

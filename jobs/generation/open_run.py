@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fv_ray.artifact_store import ArtifactStore
@@ -44,6 +44,8 @@ class Wanted:
     retries_errors: bool = False
     enhancer: Enhancer | None = None
     """Who rewrites prompts; None: they are taken as they are."""
+    checks_files: bool = False
+    """Every stored file is read, and what is damaged is made again."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def open_run(wanted: Wanted, folder: Path) -> OpenRun:
     if wanted.from_previews is not None:
         previews = ArtifactStore(open_blobs(wanted.from_previews), PATIENCE_S)
     ends = Ends(store, previews, marks, wanted.asking.makes, checkpoint.digest, wanted.asking.salt)
+    if wanted.checks_files:
+        version = _forget_damaged(ends, rows, blobs, version)
     if wanted.retries_errors:
         version = _retry_errors(ends, rows, blobs, version)
     return OpenRun(wanted, checkpoint, blobs, store, marks, rows, ends, version)
@@ -124,6 +128,15 @@ def _checked_rows(wanted: Wanted, checkpoint: CheckpointInfo, blobs: Blobs, fold
             f"{told.problem.message}; with --strict all must be: mend them"
         )
     return rows
+
+
+def _forget_damaged(ends: Ends, rows: KeptRows, blobs: Blobs, version: int) -> int:
+    """Forget results with a damaged file; what was finished with some gets another manifest."""
+    ended = replace(ends, reads_files=True).of(rows)
+    num_lost = sum(row.request is not None and end.error is None and not end.is_made for row, end in ended)
+    if not num_lost or ask(blobs.read, SUCCESS_FILE) is None:
+        return version
+    return add_version(blobs, version, "check-files", Input(num_rows=rows.num_rows, rows_sha256=rows.sha256))
 
 
 def _retry_errors(ends: Ends, rows: KeptRows, blobs: Blobs, version: int) -> int:

@@ -121,7 +121,7 @@ class WorkRunner:
             raise Spoiled("crash_loop", message, is_final=True)
         with _spoils():
             work = build()
-        if (found := ask(self._store.find, work.key)) is not None:
+        if (found := ask(self._store.find_whole, work.key)) is not None:
             figures["num_reused"] += 1
             return found
         with self._marks.begun(key, self._stage):

@@ -193,6 +193,27 @@ def test_what_is_left_is_made_alone_and_the_manifest_is_the_same(
     assert json.loads((output / "_SUCCESS.json").read_text())["manifest_version"] == 2
 
 
+def test_a_damaged_video_is_made_again_where_files_are_checked(
+    made: Path, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    output, table = tmp_path / "out", str(made / "prompts.jsonl")
+    shutil.copytree(made / "out", output)
+    fox, cat, *_ = manifest(output)
+    video, preview = output / cat["video_path"], output / fox["latents_path"]
+    whole = video.read_bytes()
+    video.write_bytes(whole[:-1])
+    preview.unlink()
+    assert run(small_checkpoint, output, source=table) == module.WITH_ERRORS
+    assert not preview.exists()
+
+    for _ in range(2):
+        assert run(small_checkpoint, output, source=table, check_files=True) == module.WITH_ERRORS
+    assert video.read_bytes() == whole
+    assert sha256(preview.read_bytes()).hexdigest() == fox["latents_sha256"]
+    assert json.loads((output / "_SUCCESS.json").read_text())["manifest_version"] == 2
+    assert file_of_manifest(output, 2) == file_of_manifest(made / "out")
+
+
 def test_rows_that_are_added_are_made_alone(made: Path, small_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(made / "out", output)

@@ -81,6 +81,18 @@ def test_what_another_launch_has_made_is_taken(tmp_path: Path) -> None:
     assert run(new_runner(url, start_board()), raising(ZeroDivisionError())) == MADE
 
 
+def test_what_is_stored_and_damaged_is_made_again(tmp_path: Path) -> None:
+    runner, store = new_runner(str(tmp_path), start_board()), ArtifactStore.open(str(tmp_path))
+    assert run(runner, write_video) == MADE
+    record = store.find(KEY)
+    assert record is not None
+    (tmp_path / record.artifacts["video.mp4"].path).write_bytes(b"other!")
+    assert run(runner, write_video) == MADE
+    again = store.find_whole(KEY)
+    assert again is not None
+    assert again.artifacts == record.artifacts
+
+
 def test_a_store_that_refuses_ends_the_launch_and_not_the_row(tmp_path: Path) -> None:
     runner, url = new_runner(str(tmp_path), start_board()), str(tmp_path)
     (tmp_path / "w").write_text("no folder")
