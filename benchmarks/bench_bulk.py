@@ -37,10 +37,9 @@ from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
 from fv_ray.types import OnProgress, VideoRequest
 from fv_ray.video_io import Encoding
-from fv_ray.works import Work
+from fv_ray.works import Work, video_key
 from jobs.connect_ray import connected
 from jobs.generation.check_rows import Asking
-from jobs.generation.find_ends import video_key
 from jobs.generation.finish_run import finish_run
 from jobs.generation.make_stages import HALF, StageOneWorker, StageTwoWorker, Worker
 from jobs.generation.open_run import OpenRun, Wanted, open_run
@@ -92,7 +91,7 @@ class NothingTwo:
             VideoRequest.model_validate_json(row["request"]),
             StageRecord.model_validate_json(row["preview"]),
         )
-        self._nothing.run(row["key"], video_key(request, preview, self._digest, ""))
+        self._nothing.run(row["key"], video_key(request, preview, self._digest))
         return {"key": row["key"]}
 
 

@@ -25,6 +25,8 @@ from fv_ray.types import OnProgress, VideoRequest
 from fv_ray.video_io import Encoding
 from fv_ray.work_key import stage_one_work_key, stage_two_work_key
 
+ENCODING = Encoding()
+"""Of every video that is stored."""
 Make = Callable[[Path, Path, OnProgress], object]
 """Reads what it needs from the first folder, writes its result to the second."""
 
@@ -65,13 +67,8 @@ def video_work(
     Raises:
         InputError: the record is not of a preview.
     """
-    latents = preview.artifacts.get(PREVIEW_FILE)
-    if latents is None:
-        raise InputError(f"the work {preview.work_key} has no {PREVIEW_FILE}; stage two needs one: run stage one first")
-    encoding = Encoding()
-    key = stage_two_work_key(
-        request, stage_two.checkpoint.digest, preview_sha256=latents.sha256, encoding=encoding, salt=salt
-    )
+    latents = _latents(preview)
+    key = video_key(request, preview, stage_two.checkpoint.digest, salt=salt)
 
     def make(given: Path, made: Path, on_progress: OnProgress) -> None:
         preview = read_preview(given)
@@ -80,12 +77,22 @@ def video_work(
             request,
             preview,
             made,
-            encoding,
+            ENCODING,
             attention_backend=attention_backend,
             on_progress=on_progress,
         )
 
     return Work("stage_two", key, make, {PREVIEW_FILE: latents})
+
+
+def video_key(request: VideoRequest, preview: StageRecord, checkpoint_digest: str, *, salt: str = "") -> str:
+    """The key of `video_work`, without the stage.
+
+    Raises:
+        InputError: the record is not of a preview.
+    """
+    sha256 = _latents(preview).sha256
+    return stage_two_work_key(request, checkpoint_digest, preview_sha256=sha256, encoding=ENCODING, salt=salt)
 
 
 def fetch(store: ArtifactStore, inputs: Mapping[str, Artifact], folder: Path) -> None:
@@ -135,6 +142,13 @@ def keep(
 def device_name(device: torch.device) -> str:
     """As records tell it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _latents(preview: StageRecord) -> Artifact:
+    latents = preview.artifacts.get(PREVIEW_FILE)
+    if latents is None:
+        raise InputError(f"the work {preview.work_key} has no {PREVIEW_FILE}; stage two needs one: run stage one first")
+    return latents
 
 
 @contextmanager

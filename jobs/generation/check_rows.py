@@ -17,8 +17,8 @@ from fv_ray.checkpoint import CheckpointInfo, shortened
 from fv_ray.errors import InputError
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import MAX_PROMPT_CHARACTERS, StageOneSampling, StageTwoSampling, Value, VideoRequest
-from fv_ray.video_io import Encoding
 from fv_ray.work_key import stage_one_work_key, stage_two_work_key
+from fv_ray.works import ENCODING
 from jobs.generation.read_batch import is_batch_line, read_batch_line
 from jobs.generation.read_lines import Problem, RawRow
 
@@ -122,7 +122,7 @@ def row_key(request: VideoRequest, preview_key: str, checkpoint_digest: str, ask
     if asking.makes == "previews":
         return preview_key
     return stage_two_work_key(
-        request, checkpoint_digest, preview_sha256=preview_key, encoding=Encoding(), salt=asking.salt
+        request, checkpoint_digest, preview_sha256=preview_key, encoding=ENCODING, salt=asking.salt
     )
 
 

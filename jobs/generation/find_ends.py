@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from fv_ray.artifact_store import ArtifactStore, StageRecord
-from fv_ray.preview_folder import PREVIEW_FILE
-from fv_ray.types import VideoRequest
-from fv_ray.video_io import Encoding
-from fv_ray.work_key import stage_two_work_key
+from fv_ray.works import video_key
 from jobs.generation.ask_store import ask
 from jobs.generation.check_rows import Makes, Row
 from jobs.generation.mark_rows import RowError, RowMarks
@@ -53,7 +50,8 @@ class Ends:
         preview = self._record(self.previews, row.preview_key)
         video = None
         if preview is not None and self.makes == "videos":
-            video = self._record(self.store, video_key(row.request, preview, self.checkpoint_digest, self.salt))
+            key = video_key(row.request, preview, self.checkpoint_digest, salt=self.salt)
+            video = self._record(self.store, key)
         if (preview if self.makes == "previews" else video) is not None:
             return End(preview, video, is_made=True)
         return End(preview, error=self.marks.error(row.key))
@@ -67,12 +65,6 @@ class Ends:
     def _record(self, store: ArtifactStore, key: str) -> StageRecord | None:
         reads = self.reads_files and store is self.store  # an earlier run's files are its own to mend
         return ask(store.find_whole if reads else store.find, key)
-
-
-def video_key(request: VideoRequest, preview: StageRecord, checkpoint_digest: str, salt: str) -> str:
-    """Stage two's work key of a stored preview."""
-    sha256 = preview.artifacts[PREVIEW_FILE].sha256
-    return stage_two_work_key(request, checkpoint_digest, preview_sha256=sha256, encoding=Encoding(), salt=salt)
 
 
 def _windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
