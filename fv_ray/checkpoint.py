@@ -110,10 +110,7 @@ class CheckpointInfo(Value):
         Raises:
             InputError: for a value that is not allowed, naming it and what is.
         """
-        name = self.default_preset if preset is None else preset
-        if name not in self.presets:
-            raise InputError(f"there is no preset {name!r}; this checkpoint has {', '.join(self.presets)}")
-        base = self.presets[name].model_dump()
+        base = self.preset(preset).model_dump()
         try:
             request = VideoRequest.model_validate(
                 {
@@ -127,6 +124,17 @@ class CheckpointInfo(Value):
             raise InputError(explain(error)) from error
         self.check(request)
         return request
+
+    def preset(self, name: str | None) -> Preset:
+        """Of a name, or the default one.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        name = self.default_preset if name is None else name
+        if name not in self.presets:
+            raise InputError(f"there is no preset {name!r}; this checkpoint has {', '.join(self.presets)}")
+        return self.presets[name]
 
     def check(self, request: VideoRequest) -> None:
         """Refuse a request whose sizes this checkpoint cannot make.

@@ -2,6 +2,7 @@
 
     FvRayError
     ├── InputError           what a person asked for cannot be made (also a ValueError)
+    │   └── SizeRefused       so large or so long a clip
     ├── CheckpointError      a checkpoint folder or a released weights file is not what it must be
     ├── DeviceFailed         after this, the process cannot use its device any more
     ├── DeviceOutOfMemory    a request needs more memory than the device has left
@@ -26,6 +27,16 @@ class FvRayError(Exception):
 
 class InputError(FvRayError, ValueError):
     """What a person asked for cannot be made."""
+
+
+class SizeRefused(InputError):
+    """A clip of a size or a length that cannot be made, or that is said twice."""
+
+    def __init__(self, message: str, *, code: str = "invalid_value", param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+        """The field that is meant."""
 
 
 class CheckpointError(FvRayError):

@@ -15,7 +15,7 @@ from deployments.http.admission import check_cost
 from deployments.http.batch_bodies import COMMIT_URL, LineBody
 from deployments.http.bodies import CommitBody, CreateBody
 from deployments.http.enhancing import enhanced_video
-from deployments.http.errors import ApiError, envelope, not_there
+from deployments.http.errors import ApiError, envelope, not_there, refused
 from deployments.http.forms import check_fields, parse_json
 from deployments.http.service import Service
 from deployments.http.video_object import video_object
@@ -59,10 +59,9 @@ async def new_video(service: Service, batch: BatchRecord, line: int, content: by
         key = f"batch/{batch.id}/{line}"
         new = replace(asked, tenant=batch.tenant, is_of_batch=True, idempotency_key=key)
         return await enhanced_video(service, new, wanted)
-    except ApiError as error:
-        return RowRefusal(error.status, error.code, error.message, error.param)
-    except InputError as error:
-        return RowRefusal(400, "invalid_value", str(error))
+    except (ApiError, InputError) as error:
+        told = refused(error) if isinstance(error, InputError) else error
+        return RowRefusal(told.status, told.code, told.message, told.param)
 
 
 def output_line(service: Service, batch: BatchRecord, row: BatchRow) -> tuple[bool, bytes]:

@@ -1,6 +1,6 @@
 """What clients may send: OpenAI's fields, and ours under `flashvideo`. An unknown field is an error that names it.
 
-Bounds that hold for every checkpoint stand here; sizes and frames are the checkpoint's own (`sizes.py`).
+Bounds that hold for every checkpoint stand here; sizes and frames are the checkpoint's own (`fv_ray/sizes.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from fv_ray.prompts.enhancing import EnhancePrompt
+from fv_ray.sizes import Seconds, Size
 from fv_ray.types import Prompt, Seed
 
 
@@ -23,8 +24,6 @@ Words = Annotated[Prompt, AfterValidator(_require_words)]
 Steps = Annotated[int, Field(ge=1, le=1000, description="Evaluations of the transformer.")]
 Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Pixels = Annotated[int, Field(ge=16, le=16_384, description="Pixels, a multiple of 16.")]
-Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
-SecondsText = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,3}$")]
 
 
 class Body(BaseModel):
@@ -92,7 +91,7 @@ class CreateBody(Body):
         "flashvideo"
     )
     seconds: Annotated[
-        SecondsText | Annotated[int, Field(ge=1, le=9999)] | None,
+        Seconds | Annotated[int, Field(ge=1, le=9999)] | None,
         Field(description="Of the clip, to a whole second; allowed values: see /v1/models."),
     ] = None
     size: Annotated[

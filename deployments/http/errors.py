@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 
 from deployments.database.records import DatabaseUnavailable, KeyReused, NotThere
 from fv_ray.checkpoint import shortened
-from fv_ray.errors import ArtifactDamaged, InputError, StorageError
+from fv_ray.errors import ArtifactDamaged, InputError, SizeRefused, StorageError
 
 ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 UNAVAILABLE_RETRY_S = 5.0
@@ -79,6 +79,13 @@ def unknown_after(after: str | None) -> ApiError:
 def retry_after(seconds: float) -> dict[str, str]:
     """Both headers by which clients wait."""
     return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
+
+
+def refused(error: InputError) -> ApiError:
+    """What the checkpoint cannot make."""
+    if isinstance(error, SizeRefused):
+        return ApiError(400, error.code, str(error), param=error.param)
+    return ApiError(400, "invalid_value", str(error))
 
 
 def error_reply(error: ApiError) -> JSONResponse:
@@ -159,7 +166,8 @@ def _key_reused(_: Request, __: Exception) -> JSONResponse:
 
 
 def _input(_: Request, error: Exception) -> JSONResponse:
-    return error_reply(ApiError(400, "invalid_value", str(error)))
+    assert isinstance(error, InputError)
+    return error_reply(refused(error))
 
 
 def _unavailable(_: Request, error: Exception) -> JSONResponse:

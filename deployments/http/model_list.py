@@ -11,8 +11,8 @@ from deployments.http.errors import ApiError
 from deployments.http.new_videos import KINDS
 from deployments.http.openapi import MODELS
 from deployments.http.service import Service, TheService
-from deployments.http.sizes import PixelSize, frames_by_seconds
 from fv_ray.checkpoint import INDEX_FILE, Preset, SizeLimits, shortened
+from fv_ray.sizes import PixelSize, frames_by_seconds
 
 router = APIRouter(tags=["models"])
 

@@ -9,16 +9,18 @@ import time
 from typing import Any
 
 from deployments.database.records import Kind, NewVideo, VideoRecord
-from deployments.http import sizes
-from deployments.http.bodies import CommitBody, CreateBody, RemixBody
+from deployments.http.bodies import CommitBody, CreateBody, RemixBody, StageOneChanges, StageTwoChanges
 from deployments.http.errors import ApiError, conflict
 from deployments.http.service import TENANT, Service
 from fv_ray.checkpoint import Preset, shortened
 from fv_ray.prompts.enhanced import Enhanced
+from fv_ray.sizes import Asked, PixelSize, Sides, asked_clip, changed_size
 from fv_ray.types import MAX_SEED, VideoRequest, with_prompt
 
 KINDS: dict[str, Kind] = {"flashvideo": "full", "flashvideo-preview": "preview"}
 """What is made, by the model that a client names."""
+PLACE = "flashvideo."
+"""Of our own parameters in a body."""
 
 
 def created(service: Service, body: CreateBody, key: str | None) -> NewVideo:
@@ -69,8 +71,11 @@ def committed(service: Service, preview: VideoRecord, body: CommitBody, key: str
         check_prompt(service, body.prompt)
     changes = body.flashvideo.stage_two
     before = preview.request.stage_two
-    size = sizes.changed_size(
-        sizes.PixelSize(before.width, before.height), changes, service.checkpoint.stage_two_limits
+    size = changed_size(
+        PixelSize(before.width, before.height),
+        _sides(changes),
+        service.checkpoint.stage_two_limits,
+        f"{PLACE}stage_two",
     )
     changed = changes.model_dump(exclude_none=True) | {"width": size.width, "height": size.height}
     if (seed := _one_seed(body.seed, changes.seed)) is not None:
@@ -108,21 +113,27 @@ def check_prompt(service: Service, prompt: str) -> None:
 def _request(service: Service, body: CreateBody) -> VideoRequest:
     checkpoint, extras = service.checkpoint, body.flashvideo
     preset = _preset(service, extras.preset)
-    video = sizes.video_size(body, preset, checkpoint.stage_two_limits)
-    preview = sizes.preview_size(video, body, preset, checkpoint.stage_one_limits)
+    asked = Asked(
+        size=body.size,
+        seconds=None if body.seconds is None else str(body.seconds),
+        num_frames=extras.num_frames,
+        stage_one=_sides(extras.stage_one),
+        stage_two=_sides(extras.stage_two),
+        place=PLACE,
+    )
+    clip = asked_clip(asked, preset, checkpoint).changes()
     seed = _one_seed(body.seed, extras.seed)
     return checkpoint.request(
         body.prompt,
         seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
         preset=extras.preset,
-        stage_one=extras.stage_one.model_dump(exclude_none=True)
-        | {
-            "width": preview.width,
-            "height": preview.height,
-            "num_frames": sizes.num_frames(body, preset, checkpoint),
-        },
-        stage_two=extras.stage_two.model_dump(exclude_none=True) | {"width": video.width, "height": video.height},
+        stage_one=extras.stage_one.model_dump(exclude_none=True) | clip["stage_one"],
+        stage_two=extras.stage_two.model_dump(exclude_none=True) | clip["stage_two"],
     )
+
+
+def _sides(changes: StageOneChanges | StageTwoChanges) -> Sides:
+    return Sides(changes.width, changes.height)
 
 
 def _preset(service: Service, name: str | None) -> Preset:

@@ -11,9 +11,9 @@ from deployments.database.videos import queue_position
 from deployments.http.admission import paces, stages_of, work_seconds
 from deployments.http.estimate import eta_seconds
 from deployments.http.service import Service
-from deployments.http.sizes import PixelSize, told_seconds
 from fv_ray.artifact_store import Stage
 from fv_ray.prompts.enhanced import EnhancerKind, Motion, Outcome
+from fv_ray.sizes import PixelSize, told_seconds
 
 
 class VideoError(BaseModel):

@@ -13,14 +13,15 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
-from fv_ray.checkpoint import CheckpointInfo, shortened
-from fv_ray.errors import InputError
+from fv_ray.checkpoint import CheckpointInfo, Preset, shortened
+from fv_ray.errors import InputError, SizeRefused
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import MAX_PROMPT_CHARACTERS, StageOneSampling, StageTwoSampling, Value, VideoRequest
 from fv_ray.work_key import stage_one_work_key, stage_two_work_key
 from fv_ray.works import ENCODING
 from jobs.generation.read_batch import is_batch_line, read_batch_line
 from jobs.generation.read_lines import Problem, RawRow
+from jobs.generation.size_rows import size_row
 
 SAMPLINGS: Mapping[str, type[BaseModel]] = {"stage_one": StageOneSampling, "stage_two": StageTwoSampling}
 
@@ -33,7 +34,10 @@ def _plain_type(annotation: Any) -> type:  # noqa: ANN401
     return _plain_type(inner[0]) if inner else annotation
 
 
-_TYPES: Mapping[str, type] = {"id": str, "prompt": str, "seed": int, "preset": str, "num_frames": int} | {
+_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(("id", "prompt", "preset", "size", "seconds"), str),
+    **dict.fromkeys(("seed", "num_frames"), int),
+} | {
     f"{stage}.{name}": _plain_type(field.annotation)
     for stage, sampling in SAMPLINGS.items()
     for name, field in sampling.model_fields.items()
@@ -105,7 +109,7 @@ def check_rows(
                 raise RowRefused(raw.problem.code, raw.problem.message)
             fields = plain_fields(raw, asking, ignored)
             given_id = _checked_id(fields.get("id"), ids)
-            yield _row(number, raw.place, given_id, fields, asking, checkpoint)
+            yield _row(number, raw, given_id, fields, asking, checkpoint)
         except RowRefused as refusal:
             yield Row(number=number, place=raw.place, id=told_id, problem=refusal.problem)
 
@@ -133,7 +137,7 @@ def derived_seed(run_seed: int, row_id: str) -> int:
 
 
 def _row(
-    number: int, place: str, given_id: str, fields: Mapping[str, Any], asking: Asking, checkpoint: CheckpointInfo
+    number: int, raw: RawRow, given_id: str, fields: Mapping[str, Any], asking: Asking, checkpoint: CheckpointInfo
 ) -> Row:
     row_id = given_id or _content_id(fields)
     changes: dict[str, dict[str, Any]] = {
@@ -144,16 +148,25 @@ def _row(
         if "stage_one.num_frames" in fields:
             raise RowRefused("invalid_value", "num_frames and stage_one.num_frames say the same; give one of them")
         changes["stage_one"]["num_frames"] = fields["num_frames"]
+    preset = fields.get("preset", asking.preset)
     try:
+        usual = _usual(checkpoint.preset(preset), asking)
+        sized = size_row(fields, usual, checkpoint, is_batch_line=is_batch_line(raw.fields))
         request = checkpoint.request(
             _checked_prompt(fields.get("prompt")),
             seed=fields.get("seed", derived_seed(asking.seed, row_id)),
-            preset=fields.get("preset", asking.preset),
-            **changes,
+            preset=preset,
+            **{stage: {**changes[stage], **sized.get(stage, {})} for stage in SAMPLINGS},
         )
+    except SizeRefused as error:
+        raise RowRefused(error.code, str(error)) from None
     except InputError as error:
         raise RowRefused("invalid_value", str(error)) from None
-    return with_keys(Row(number=number, place=place, id=row_id), request, checkpoint.digest, asking)
+    return with_keys(Row(number=number, place=raw.place, id=row_id), request, checkpoint.digest, asking)
+
+
+def _usual(preset: Preset, asking: Asking) -> Preset:
+    return Preset(**{stage: getattr(preset, stage).model_copy(update=getattr(asking, stage)) for stage in SAMPLINGS})
 
 
 def plain_fields(raw: RawRow, asking: Asking, ignored: frozenset[str]) -> dict[str, Any]:
@@ -172,9 +185,11 @@ def plain_fields(raw: RawRow, asking: Asking, ignored: frozenset[str]) -> dict[s
     for name, value in _flattened(written):
         if name not in _TYPES:
             told = (
-                f"there is no field {shortened(name)}; allowed are id, prompt, seed, preset, num_frames, stage_one.NAME"
+                f"there is no field {shortened(name)}; allowed are id, prompt, seed, preset, size, seconds, num_frames,"
             )
-            raise RowRefused("unknown_field", f"{told} and stage_two.NAME: rename it, or give --ignore-column")
+            raise RowRefused(
+                "unknown_field", f"{told} stage_one.NAME and stage_two.NAME: rename it, or give --ignore-column"
+            )
         if value is None or (raw.has_text_only and value == "" and name != "prompt"):
             continue
         fields[name] = _typed(name, value, has_text_only=raw.has_text_only)
@@ -199,7 +214,7 @@ def _typed(name: str, value: object, *, has_text_only: bool) -> object:
     wanted = _TYPES[name]
     if has_text_only and wanted is not str:
         value = _number(str(value).strip())
-    if name == "id" and isinstance(value, int) and not isinstance(value, bool):
+    if name in ("id", "seconds") and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise RowRefused("not_a_number", f"{name} is {value}; a finite number is allowed: leave it empty or give one")

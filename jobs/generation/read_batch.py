@@ -11,6 +11,7 @@ from fv_ray.errors import InputError
 
 MODEL = "flashvideo"
 PREVIEW_MODEL = "flashvideo-preview"
+_BODY = ("prompt", "model", "seed", "size", "seconds", "flashvideo")
 _OWN = ("seed", "preset", "num_frames", "stage_one", "stage_two")
 
 
@@ -37,10 +38,10 @@ def read_batch_line(fields: Mapping[str, Any], *, makes_previews: bool) -> dict[
     own = body.get("flashvideo", {})
     if not isinstance(own, dict):
         raise InputError(f"flashvideo is {shortened(own)}; an object is allowed: write one")
-    if unknown := [*(set(body) - {"prompt", "model", "seed", "flashvideo"}), *(set(own) - set(_OWN))]:
-        told = f"prompt, model, seed and flashvideo with {', '.join(_OWN)}"
+    if unknown := [*(set(body) - {*_BODY}), *(set(own) - {*_OWN})]:
+        told = f"{', '.join(_BODY)} with {', '.join(_OWN)}"
         raise InputError(f"the body has a field {shortened(sorted(unknown)[0])}; allowed are {told}: leave it out")
     if None not in (seeds := (body.get("seed"), own.get("seed"))) and seeds[0] != seeds[1]:
         raise InputError(f"two seeds are given, {seeds[0]} and {seeds[1]}; one is allowed: give one")
-    row = {"id": fields["custom_id"], "prompt": body.get("prompt"), "seed": body.get("seed")}
+    row = {"id": fields["custom_id"]} | {name: body.get(name) for name in ("prompt", "seed", "size", "seconds")}
     return row | {name: value for name, value in own.items() if value is not None}

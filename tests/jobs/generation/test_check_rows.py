@@ -6,6 +6,7 @@ import pytest
 
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import InputError
+from fv_ray.sizes import frames_by_seconds
 from fv_ray.work_key import stage_one_work_key
 from jobs.generation.check_rows import Asking, Row, check_rows, derived_seed, read_changes
 from jobs.generation.read_lines import Problem, RawRow
@@ -55,6 +56,15 @@ BATCH = {"custom_id": "a", "method": "POST", "url": "/v1/videos"}
         ({**BATCH, "body": {"prompt": "fox", "model": "flashvideo-preview"}}, "invalid_batch_line"),
         ({**BATCH, "body": {"prompt": "fox", "n": 2}}, "invalid_batch_line"),
         ({**BATCH, "body": {"prompt": "fox", "seed": 1, "flashvideo": {"seed": 2}}}, "invalid_batch_line"),
+        ({**BATCH, "body": {"prompt": "fox", "size": "100x64"}}, "invalid_size"),
+        ({**BATCH, "body": {"prompt": "fox", "size": "large"}}, "invalid_value"),
+        (
+            {**BATCH, "body": {"prompt": "fox", "size": "64x32", "flashvideo": {"stage_two": {"width": 64}}}},
+            "invalid_value",
+        ),
+        ({**BATCH, "body": {"prompt": "fox", "seconds": "60"}}, "invalid_value"),
+        ({**BATCH, "body": {"prompt": "fox", "seconds": 1, "flashvideo": {"num_frames": 9}}}, "invalid_value"),
+        ({"prompt": "fox", "size": "64x32", "stage_two.width": 64}, "invalid_value"),
     ],
 )
 def test_a_row_that_cannot_be_made_says_why(info: CheckpointInfo, fields: Mapping[str, object], code: str) -> None:
@@ -101,6 +111,32 @@ def test_a_batch_line_is_the_row_that_it_says(info: CheckpointInfo) -> None:
     (line,) = check(info, {**BATCH, "body": body})
     (row,) = check(info, {"id": "a", "prompt": "fox", "seed": 5, "stage_two": {"shift": 2.0}})
     assert line == row.model_copy(update={"place": line.place})
+
+
+def test_a_batch_line_s_size_and_length_are_the_service_s(info: CheckpointInfo) -> None:
+    def sizes(row: Row) -> tuple[int, ...]:
+        assert row.request is not None
+        one, two = row.request.stage_one, row.request.stage_two
+        return (two.width, two.height, one.width, one.height, one.num_frames)
+
+    usual, *_ = check(info, {**BATCH, "body": {"prompt": "fox"}})
+    width, height, preview_width, preview_height, num_frames = sizes(usual)
+    by_size, by_side = check(
+        info,
+        {**BATCH, "custom_id": "a", "body": {"prompt": "fox", "size": f"{width // 2}x{height // 2}", "seconds": 1}},
+        {**BATCH, "custom_id": "b", "body": {"prompt": "fox", "flashvideo": {"stage_two": {"width": width // 2}}}},
+    )
+    half = (width // 2, height // 2, preview_width // 2, preview_height // 2)
+    assert sizes(by_size) == (*half, frames_by_seconds(info)["1"])
+    assert sizes(by_side) == (width // 2, height, preview_width // 2, preview_height, num_frames)
+    of_run, in_table = check(
+        info,
+        {**BATCH, "custom_id": "a", "body": {"prompt": "fox"}},
+        {"prompt": "fox", "size": f"{width // 2}x{height // 2}"},
+        stage_two={"width": width // 2},
+    )
+    assert sizes(of_run)[:2] == (width // 2, height)
+    assert sizes(in_table)[:2] == half[:2]
 
 
 def test_a_seed_comes_from_the_run_and_the_id_never_from_the_position(info: CheckpointInfo) -> None:

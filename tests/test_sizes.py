@@ -3,19 +3,10 @@ from typing import Any
 
 import pytest
 
-from deployments.http.bodies import CreateBody, StageTwoChanges
-from deployments.http.errors import ApiError
-from deployments.http.sizes import (
-    PixelSize,
-    changed_size,
-    frames_by_seconds,
-    num_frames,
-    preview_size,
-    told_seconds,
-    video_size,
-)
 from fv_ray.checkpoint import CheckpointInfo, SizeLimits
+from fv_ray.errors import SizeRefused
 from fv_ray.presets import RELEASED_LIMITS, RELEASED_SIZE, released
+from fv_ray.sizes import Asked, PixelSize, Sides, asked_clip, changed_size, frames_by_seconds, told_seconds
 
 
 @pytest.fixture
@@ -32,11 +23,9 @@ def info(checkpoint: Path) -> CheckpointInfo:
     )
 
 
-def sizes_of(info: CheckpointInfo, **fields: Any) -> tuple[str, str]:
-    body = CreateBody.model_validate({"prompt": "a fox"} | fields)
-    preset = info.presets[info.default_preset]
-    video = video_size(body, preset, info.stage_two_limits)
-    return str(preview_size(video, body, preset, info.stage_one_limits)), str(video)
+def sizes_of(info: CheckpointInfo, **said: Any) -> tuple[str, str]:
+    clip = asked_clip(Asked(**said), info.preset(None), info)
+    return str(clip.preview), str(clip.video)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +37,10 @@ def test_a_preview_follows_its_video(info: CheckpointInfo, size: str, preview: s
 
 
 def test_a_video_on_end_has_its_preview_on_end(info: CheckpointInfo) -> None:
-    preset = info.presets[info.default_preset]
-    one, two = preset.stage_one, preset.stage_two
-    body = CreateBody(prompt="a fox")
     limits = info.stage_one_limits.model_copy(update={"max_height": 848})
-    on_end = preview_size(PixelSize(two.height, two.width), body, preset, limits)
-    assert (on_end.width, on_end.height) == (one.height, one.width)
+    tall = SizeLimits(max_height=2560, max_width=2560)
+    on_end = info.model_copy(update={"stage_one_limits": limits, "stage_two_limits": tall})
+    assert sizes_of(on_end, size="1072x1920") == ("256x480", "1072x1920")
 
 
 def test_without_a_size_it_is_the_preset_s(info: CheckpointInfo) -> None:
@@ -61,8 +48,8 @@ def test_without_a_size_it_is_the_preset_s(info: CheckpointInfo) -> None:
 
 
 def test_each_stage_s_size_can_be_given(info: CheckpointInfo) -> None:
-    extras = {"stage_one": {"height": 240}, "stage_two": {"width": 1280, "height": 720}}
-    assert sizes_of(info, flashvideo=extras) == ("320x240", "1280x720")
+    said = {"stage_one": Sides(height=240), "stage_two": Sides(1280, 720)}
+    assert sizes_of(info, **said) == ("320x240", "1280x720")
 
 
 @pytest.mark.parametrize(
@@ -70,35 +57,34 @@ def test_each_stage_s_size_can_be_given(info: CheckpointInfo) -> None:
     [("1920x1080", "1920x1072"), ("1920x1081", "1920x1088"), ("17x17", "16x16"), ("99999x99999", "2560x1440")],
 )
 def test_a_size_that_cannot_be_made_is_refused_with_the_nearest(info: CheckpointInfo, size: str, nearest: str) -> None:
-    with pytest.raises(ApiError, match=f"the nearest is {nearest}") as error:
+    with pytest.raises(SizeRefused, match=f"the nearest is {nearest}") as error:
         sizes_of(info, size=size)
-    assert (error.value.status, error.value.param) == (400, "size")
+    assert (error.value.code, error.value.param) == ("invalid_size", "size")
     sizes_of(info, size=nearest)
 
 
 def test_a_size_is_said_once(info: CheckpointInfo) -> None:
-    with pytest.raises(ApiError, match="give one"):
-        sizes_of(info, size="1280x720", flashvideo={"stage_two": {"width": 1280}})
+    with pytest.raises(SizeRefused, match=r"size and flashvideo\.stage_two\.width and height say the same; give one"):
+        sizes_of(info, size="1280x720", stage_two=Sides(width=1280), place="flashvideo.")
 
 
 def test_a_committed_size_is_checked_too(info: CheckpointInfo) -> None:
-    before = PixelSize(1920, 1072)
-    assert changed_size(before, StageTwoChanges(width=1280), info.stage_two_limits) == PixelSize(1280, 1072)
-    with pytest.raises(ApiError, match="multiples of 16"):
-        changed_size(before, StageTwoChanges(width=1000), info.stage_two_limits)
+    before, limits = PixelSize(1920, 1072), info.stage_two_limits
+    assert changed_size(before, Sides(width=1280), limits, "width") == PixelSize(1280, 1072)
+    with pytest.raises(SizeRefused, match="multiples of 16"):
+        changed_size(before, Sides(width=1000), limits, "width")
 
 
-def frames_of(info: CheckpointInfo, **fields: Any) -> int:
-    body = CreateBody.model_validate({"prompt": "a fox"} | fields)
-    return num_frames(body, info.presets[info.default_preset], info)
+def frames_of(info: CheckpointInfo, **said: Any) -> int:
+    return asked_clip(Asked(**said), info.preset(None), info).num_frames
 
 
 def test_seconds_are_frames_at_the_checkpoint_s_rate(info: CheckpointInfo) -> None:
     assert info.fps == 8
     assert frames_by_seconds(info) == {"1": 9, "2": 17, "3": 25, "4": 33, "5": 41, "6": 49}
     assert frames_of(info) == 49
-    assert frames_of(info, seconds="4") == frames_of(info, seconds=4) == 33
-    assert frames_of(info, flashvideo={"num_frames": 21}) == 21
+    assert frames_of(info, seconds="4") == 33
+    assert frames_of(info, num_frames=21) == 21
 
 
 def test_a_length_is_told_as_it_was_asked_for(info: CheckpointInfo) -> None:
@@ -107,15 +93,15 @@ def test_a_length_is_told_as_it_was_asked_for(info: CheckpointInfo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("said", "told"),
     [
         ({"seconds": "8"}, "1, 2, 3, 4, 5, 6"),
-        ({"flashvideo": {"num_frames": 48}}, "use 49"),
-        ({"flashvideo": {"num_frames": 50}}, "use 49"),
-        ({"flashvideo": {"num_frames": 100_000}}, "use 49"),
-        ({"seconds": "4", "flashvideo": {"num_frames": 33}}, "give one"),
+        ({"num_frames": 48}, "use 49"),
+        ({"num_frames": 50}, "use 49"),
+        ({"num_frames": 100_000}, "use 49"),
+        ({"seconds": "4", "num_frames": 33}, "give one"),
     ],
 )
-def test_a_length_that_cannot_be_made_is_refused(info: CheckpointInfo, fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ApiError, match=told):
-        frames_of(info, **fields)
+def test_a_length_that_cannot_be_made_is_refused(info: CheckpointInfo, said: dict[str, Any], told: str) -> None:
+    with pytest.raises(SizeRefused, match=told):
+        frames_of(info, **said)
