@@ -1,6 +1,7 @@
 """Times bulk generation against a plain loop over the two stages, and what a row costs beside its stages.
 
     python -m benchmarks.bench_bulk CHECKPOINT
+    python -m benchmarks.bench_bulk --rows 0 --curve 100 1000 10000     # the second table alone: what rows cost
 
 All in one run: the loop, then the same rows by the job with one worker a stage, then a few rows by the pattern of the
 released script, which has one stage in memory at a time. The job's rate counts from its first video to its last one; at
@@ -31,7 +32,7 @@ from ray.actor import ActorHandle
 
 from benchmarks import report
 from fv_ray.artifact_store import StageRecord
-from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.results import make_preview, make_video
 from fv_ray.stage_one import StageOne
 from fv_ray.stage_two import StageTwo
@@ -49,7 +50,7 @@ from jobs.generation.run_work import WorkRunner
 from jobs.generation.watch_rows import start_board
 
 HEAD = ("", "rows", "rows a minute", "of the loop's", "of the best")
-COST_HEAD = ("rows", "check, ms a row", "plan", "make", "finish", "driver, MB", "object store, MB")
+COST_HEAD = ("rows", "s", "ms a row", "check", "plan", "make", "finish", "driver, MB", "object store, MB")
 FILES = {"stage_one": ("preview.json", "preview.mp4", "preview.safetensors", "preview.webp", "preview_sheet.webp"),
          "stage_two": ("video.json", "video.mp4", "video.webp", "video_sheet.webp")}  # fmt: skip
 
@@ -182,7 +183,7 @@ def watched() -> Iterator[dict[str, float]]:
 
 
 def costs(folder: Path, checkpoint: Path, num_rows: int) -> list[str]:
-    """What rows cost whose stages do nothing; `make` counts from the first row."""
+    """What rows cost whose stages do nothing, in all and by part; `make` counts from the first row."""
     start = time.perf_counter()
     run = begin(folder / f"nothing{num_rows}", checkpoint, num_rows)
     checked = time.perf_counter()
@@ -194,10 +195,12 @@ def costs(folder: Path, checkpoint: Path, num_rows: int) -> list[str]:
     told = finish_run(run, {}, 0, folder)
     assert told is not None
     assert told["num_made"] == num_rows
-    seconds = (checked - start, planned - checked, ended[-1] - ended[0], time.perf_counter() - made)
+    end = time.perf_counter()
+    parts = (checked - start, planned - checked, ended[-1] - ended[0], end - made)
     return [
         str(num_rows),
-        *(f"{1000 * each / num_rows:.1f}" for each in seconds),
+        f"{end - start:.1f}",
+        *(f"{1000 * each / num_rows:.1f}" for each in (sum(parts), *parts)),
         *(f"{peaks[name]:.0f}" for name in peaks),
     ]
 
@@ -207,12 +210,13 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)  # as each worker has one CPU
     with TemporaryDirectory() as name:
         folder = Path(name)
-        rows, told = rates(folder, options.checkpoint, options.rows, options.moved)
+        if options.rows:
+            rows, told = rates(folder, options.checkpoint, options.rows, options.moved)
+            print(report.table(HEAD, rows))
+            print(f"\n- {told}; one worker a stage, one thread each, on {os.cpu_count()} CPUs")
+            print("- the best: a pipeline at the rate of its slower stage\n")
         with connected(num_cpus=2):
             curve = [costs(folder, options.checkpoint, number) for number in options.curve]
-    print(report.table(HEAD, rows))
-    print(f"\n- {told}; one worker a stage, one thread each, on {os.cpu_count()} CPUs")
-    print("- the best: a pipeline at the rate of its slower stage\n")
     print(report.table(COST_HEAD, curve))
 
 
@@ -220,8 +224,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.bench_bulk", description="Bulk generation's rate and overhead."
     )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint folder")
-    parser.add_argument("--rows", type=int, default=40, help="of the loop and of the job")
+    parser.add_argument("checkpoint", type=Path, nargs="?", default=DEFAULT_MODEL, help="default: the embedded model")
+    parser.add_argument("--rows", type=int, default=40, help="of the loop and of the job; 0 leaves the first table out")
     parser.add_argument("--moved", type=int, default=4, help="rows by the released script's pattern")
     parser.add_argument("--curve", type=int, nargs="+", default=[100, 1_000], help="numbers of rows without stages")
     return parser
