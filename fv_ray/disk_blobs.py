@@ -25,6 +25,8 @@ class DiskBlobs:
         with storage_errors(root):
             root.mkdir(parents=True, exist_ok=True)
         self._root = Path(os.path.realpath(root))
+        self._kept: set[Path] = set()
+        """Folders whose own names outlive a loss of power; of those that hold folders, which nobody removes."""
 
     def __str__(self) -> str:
         return str(self._root)
@@ -45,9 +47,8 @@ class DiskBlobs:
                 os.link(staged, place)  # unlike a rename, it fails where the name is taken
             except FileExistsError:
                 return False
-            # Those of its folders too, which another process may have made.
-            for folder in self._folders_of(place) if is_durable else ():
-                _sync(folder)
+            if is_durable:
+                self._keep_name(place)
             return True
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes | None:
@@ -102,7 +103,9 @@ class DiskBlobs:
     def _staged(self, place: Path, content: BinaryIO, *, is_durable: bool = True) -> Iterator[Path]:
         """Give a hidden file beside `place` that holds the content, on the disk; what is left of it goes at the end."""
         for folder in reversed(self._folders_of(place)[:-1]):  # a root that is gone, such as a lost mount, stays gone
-            folder.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                folder.mkdir()
+                self._kept.discard(folder)
         staged = place.with_name(f".{place.name}.{uuid4().hex}")
         try:
             with staged.open("xb") as file:
@@ -114,9 +117,20 @@ class DiskBlobs:
         finally:
             staged.unlink(missing_ok=True)
 
+    def _keep_name(self, place: Path) -> None:
+        """Let a file's name outlive a loss of power, and those of its folders, which another process may have made."""
+        inner, *outer = self._folders_of(place)
+        _sync(inner)
+        for folder in outer:
+            if inner in self._kept:
+                break
+            _sync(folder)
+            inner = folder
+        self._kept.update(outer)
+
     def _folders_of(self, place: Path) -> Sequence[Path]:
         """From the file's own up to the root."""
-        return [folder for folder in place.parents if folder.is_relative_to(self._root)]
+        return place.parents[: len(place.relative_to(self._root).parts)]
 
 
 def _sync(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -156,6 +157,30 @@ def test_what_was_put_outlives_a_loss_of_power_before_the_name_that_commits_it(
     assert ("sync", video) in told[:put]
     assert {("sync", record), folders[0]} <= set(told[put:committed])
     assert set(folders) <= set(told[committed:])
+
+
+def test_a_new_folder_s_name_outlives_a_loss_of_power_and_an_old_one_s_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    root = tmp_path / "root"
+    blobs = open_blobs(str(root))
+
+    def synced_folders(path: str) -> set[str]:
+        synced.clear()
+        blobs.create(path, b"{}")
+        folders = {
+            folder.stat().st_ino: name
+            for name in ("w/aa/1", "w/aa/2", "w/aa", "w", "")
+            if (folder := root / name).exists()
+        }
+        return {folders[inode] for inode in synced if inode in folders}
+
+    assert synced_folders("w/aa/1/record") == {"w/aa/1", "w/aa", "w", ""}
+    assert synced_folders("w/aa/2/record") == {"w/aa/2", "w/aa"}
+    shutil.rmtree(root / "w/aa")
+    assert synced_folders("w/aa/1/record") == {"w/aa/1", "w/aa", "w"}
 
 
 def test_what_may_be_lost_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
