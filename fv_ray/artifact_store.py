@@ -227,8 +227,8 @@ class ArtifactStore:
     def _commit(self, record: StageRecord, files: Mapping[str, Path]) -> StageRecord:
         if earlier := self.find(record.work_key):
             return earlier
-        for name, artifact in record.artifacts.items():
-            self._blobs.put(artifact.path, files[name])  # even where it is: it is new to `orphans` then
+        # Even what is there: it is new to `orphans` then.
+        self._blobs.put_all({artifact.path: files[name] for name, artifact in record.artifacts.items()})
         path = f"{_folder(record.work_key)}/{RECORD_FILE}"
         if self._blobs.create(path, record.model_dump_json().encode()):
             return record

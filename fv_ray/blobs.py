@@ -4,8 +4,9 @@ A place is a folder on a local disk (`disk_blobs`), or what fsspec reaches: S3, 
 of what the bytes mean.
 """
 
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,10 @@ class Blobs(Protocol):
 
     def put(self, path: str, source: Path) -> None:
         """Store a file, in place of another of that name. It is kept for good by the next `create` in its folder."""
+        ...
+
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        """As `put`, of each path; all at once where that is faster."""
         ...
 
     def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:
@@ -107,10 +112,16 @@ class ObjectBlobs:
 
     def put(self, path: str, source: Path) -> None:
         """Of `Blobs`."""
-        with storage_errors(source):
-            data = source.read_bytes()
-        with self._errors(path):
-            self._fs.pipe_file(self._at(path), data)
+        self.put_all({path: source})
+
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        """Of `Blobs`."""
+        contents = {}
+        for path, source in sources.items():
+            with storage_errors(source):
+                contents[self._at(path)] = source.read_bytes()
+        with self._errors(posixpath.commonpath(sources or [""])):
+            self._fs.pipe(contents)
 
     def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:  # noqa: ARG002
         """Of `Blobs`. What an object store has answered is durable."""

@@ -6,7 +6,7 @@ reader sees a file that is half written.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
@@ -36,6 +36,11 @@ class DiskBlobs:
         place = self._place(path)
         with storage_errors(place), source.open("rb") as content, self._staged(place, content) as staged:
             os.replace(staged, place)  # its name is kept by the next `create` in its folder
+
+    def put_all(self, sources: Mapping[str, Path]) -> None:
+        """Of `Blobs`. A disk writes them no sooner side by side."""
+        for path, source in sources.items():
+            self.put(path, source)
 
     def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:
         """Of `Blobs`."""

@@ -72,7 +72,7 @@ def test_what_is_stored_is_read_back(place: str, tmp_path: Path) -> None:
     source.write_bytes(b"0123456789")
     blobs.put("w/ab/one.mp4", source)
     source.write_bytes(b"other")
-    blobs.put("w/cd/two.mp4", source)
+    blobs.put_all({"w/cd/two.mp4": source})
     assert blobs.read("w/ab/one.mp4") == b"0123456789"
     assert blobs.read("w/ab/one.mp4", 2, 5) == b"234"
     assert blobs.read("w/ab/one.mp4", 7) == b"789"
