@@ -302,7 +302,9 @@ def test_enhanced_rows_are_what_the_service_makes_of_the_same_prompts_in_every_l
         run(fresh_checkpoint, videos, enhance=True, **commit)
 
 
-def test_an_endpoint_that_is_away_or_a_signal_ends_the_launch_and_the_next_goes_on(small_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_endpoint_that_is_away_or_a_signal_ends_the_launch_and_the_next_goes_on(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
     """Nothing is made of a prompt that the model was not asked about."""
     table, output = write_table(tmp_path / "a.jsonl", {"prompt": PROMPT}), tmp_path / "out"
     with chat_endpoint(lambda _: ERROR) as endpoint:
