@@ -232,8 +232,8 @@ def _cost_section(results: Results) -> list[str]:
         "size. It says nothing of how good such a video would be: no model of that kind was trained for it."
     )
     measured = (
-        f"The single-stage checkpoint takes {one_s / two_s:.2f} times the CPU time of both stages. That is run; how good "
-        "its videos are is not judged here."
+        f"The single-stage checkpoint takes {one_s / two_s:.2f} times the CPU time of both stages. That is run; how "
+        "good its videos are is not judged here."
         if one_s
         else ""
     )
