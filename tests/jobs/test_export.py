@@ -185,6 +185,17 @@ def test_a_run_that_has_not_ended(copy: Path, tmp_path: Path) -> None:
         assert told["id"] == told["video_work_key"][:16]
 
 
+def test_a_data_set_has_what_the_model_read_beside_the_rows_own_prompt(models: TextToVideo, tmp_path: Path) -> None:
+    caption = "A small fox sits in the grass and looks up."
+    run = make_run(models, tmp_path, "previews", {PROMPTS[1]["id"]: caption})
+    export(run, "webdataset", tmp_path / "out")
+    plain, enhanced, _ = samples(tmp_path / "out" / "videos-000000.tar")
+    for sample, prompt, read in ((plain, PROMPTS[0]["prompt"], None), (enhanced, PROMPTS[1]["prompt"], caption)):
+        told = json.loads(sample["json"])
+        assert (told["prompt"], told["enhanced_prompt"]) == (prompt, read)
+        assert sample["txt"].decode() == (read or prompt)
+
+
 def test_previews_are_exported_where_they_were_asked_for(models: TextToVideo, tmp_path: Path) -> None:
     run = make_run(models, tmp_path, "previews")
     export(run, "webdataset", tmp_path / "out")

@@ -29,7 +29,7 @@ from jobs import generate as module
 from jobs.generate import generate
 from jobs.generation.mark_rows import RowError, RowMarks
 from tests.chat_endpoint import ERROR, chat_endpoint, completion
-from tests.prompts.test_enhancing import PROMPT, answer
+from tests.prompts.test_enhancing import answer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(900)]
 
@@ -252,6 +252,7 @@ def test_previews_that_are_chosen_become_the_videos_of_a_run_in_one_go(
     assert not list(videos.glob("w/*/*/preview*"))
 
 
+@pytest.mark.filterwarnings("ignore::fv_ray.errors.UnknownWords")  # of the replica's warm-up
 def test_enhanced_rows_are_what_the_service_makes_of_the_same_prompts_in_every_launch(
     fresh_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -306,7 +307,7 @@ def test_an_endpoint_that_is_away_or_a_signal_ends_the_launch_and_the_next_goes_
     small_checkpoint: Path, tmp_path: Path
 ) -> None:
     """Nothing is made of a prompt that the model was not asked about."""
-    table, output = write_table(tmp_path / "a.jsonl", {"prompt": PROMPT}), tmp_path / "out"
+    table, output = write_table(tmp_path / "a.jsonl", {"prompt": "a fox"}), tmp_path / "out"
     with chat_endpoint(lambda _: ERROR) as endpoint:
         enhancer = ["kind=openai", "model=tiny", f"base_url={endpoint.url}", "timeout_s=20"]
         options: dict[str, Any] = {"source": table, "preview_only": True, "enhance": True, "enhancer": enhancer}
@@ -314,7 +315,7 @@ def test_an_endpoint_that_is_away_or_a_signal_ends_the_launch_and_the_next_goes_
         endpoint.answer = lambda _: os.kill(os.getpid(), signal.SIGTERM)
         assert run(small_checkpoint, output, **options) == module.RESUMABLE
         assert not list(output.glob("w/*/*"))
-        caption = "Two red foxes near Oslo trot over a field of snow and look for a house."
+        caption = "A red fox trots over a field of snow."
         endpoint.answer = lambda _: completion(answer(caption=caption))
         assert run(small_checkpoint, output, **options) == 0
         assert [row["enhanced_prompt"] for row in manifest(output)] == [caption]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fv_ray.errors import CheckpointError
-from fv_ray.prompts.engine import engine_arguments, require_chat_model, sampling_arguments
+from fv_ray.prompts.engine import engine_arguments, model_digest, require_chat_model, sampling_arguments
 
 
 @pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
@@ -18,6 +18,18 @@ def test_only_a_folder_with_a_chat_template_is_a_chat_model(tmp_path: Path, plac
             require_chat_model(tmp_path)
     (tmp_path / place).write_text(json.dumps({"chat_template": "{{ messages }}"}))
     require_chat_model(tmp_path)
+
+
+def test_another_weight_is_another_model_wherever_it_lies(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"0" * 10)
+        (folder / "config.json").write_text("{}")
+    (there / ".cache").mkdir()
+    assert model_digest(here) == model_digest(there)
+    (there / "model.safetensors").write_bytes(b"0" * 9 + b"1")
+    assert model_digest(here) != model_digest(there)
 
 
 def test_an_engine_takes_its_share_of_a_gpu_and_no_more() -> None:

@@ -1,15 +1,18 @@
 """A finished run, made by the real stages without Ray."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.blobs import open_blobs
+from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.text_to_video import TextToVideo
-from fv_ray.types import VideoRequest
+from fv_ray.types import VideoRequest, with_prompt
 from fv_ray.works import fetch, keep, preview_work, run_timed, video_work
 from jobs.generation.begin_run import Settings, begin_run
-from jobs.generation.check_rows import COLUMNS, Asking, Makes, check_rows
+from jobs.generation.check_rows import COLUMNS, Asking, Makes, Row, check_rows, with_keys
 from jobs.generation.find_ends import Ends
 from jobs.generation.keep_rows import keep_rows
 from jobs.generation.mark_rows import RowMarks
@@ -30,13 +33,22 @@ SIZES = {
 }
 
 
-def make_run(models: TextToVideo, folder: Path, makes: Makes = "videos") -> Path:
-    """The run's folder, in a new one."""
+def make_run(
+    models: TextToVideo,
+    folder: Path,
+    makes: Makes = "videos",
+    captions: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
+    """The run's folder, in a new one; prompts of rows with captions, by id, were enhanced to them."""
     table, checkpoint = folder / "prompts.jsonl", models.checkpoint
     asking = Asking(**SIZES, makes=makes)
     table.write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
     raw = read_prompts(find_tables(str(table)), COLUMNS)
-    rows = keep_rows(check_rows(raw, asking, checkpoint), folder / "rows.jsonl")
+    checked = (
+        _enhanced(row, captions[row.id], asking, checkpoint.digest) if row.id in captions else row
+        for row in check_rows(raw, asking, checkpoint)
+    )
+    rows = keep_rows(checked, folder / "rows.jsonl")
     blobs = open_blobs(str(folder / "run"))
     settings = Settings(
         asking=asking,
@@ -54,6 +66,20 @@ def make_run(models: TextToVideo, folder: Path, makes: Makes = "videos") -> Path
     ends = Ends(store, store, RowMarks(blobs), makes, checkpoint.digest, asking.salt)
     write_success(blobs, version, write_manifest(blobs, ends.of(rows), version, checkpoint.fps, folder))
     return folder / "run"
+
+
+def _enhanced(row: Row, caption: str, asking: Asking, digest: str) -> Row:
+    assert row.request is not None
+    told = Enhanced(
+        prompt=row.request.prompt,
+        enhanced_prompt=caption,
+        kind="openai",
+        outcome="enhanced",
+        motion="low",
+        notes=("a",),
+    )
+    request = with_prompt(row.request, caption)
+    return with_keys(row.model_copy(update={"enhancement": told}), request, digest, asking)
 
 
 def _make(models: TextToVideo, store: ArtifactStore, request: VideoRequest, makes: Makes, folder: Path) -> None:
