@@ -29,7 +29,7 @@ check: $(READY) ## style, types, floors and unit tests
 
 # pytest ends with 5 where no test carries the marker.
 test: check ## check, then the tests that start Ray
-	$(BIN)/pytest -m ray || [ $$? -eq 5 ]
+	$(BIN)/pytest -m ray --durations=25 || [ $$? -eq 5 ]
 
 test-gpu: $(READY) ## the tests that need a CUDA device
 	$(BIN)/pytest -m gpu
