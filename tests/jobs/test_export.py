@@ -189,7 +189,7 @@ def test_a_data_set_has_what_the_model_read_beside_the_rows_own_prompt(models: T
     caption = "A small fox sits in the grass and looks up."
     run = make_run(models, tmp_path, "previews", {PROMPTS[1]["id"]: caption})
     export(run, "webdataset", tmp_path / "out")
-    plain, enhanced, _ = samples(tmp_path / "out" / "videos-000000.tar")
+    plain, enhanced, _ = samples(tmp_path / "out" / "previews-000000.tar")
     for sample, prompt, read in ((plain, PROMPTS[0]["prompt"], None), (enhanced, PROMPTS[1]["prompt"], caption)):
         told = json.loads(sample["json"])
         assert (told["prompt"], told["enhanced_prompt"]) == (prompt, read)
