@@ -72,11 +72,13 @@ def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
 
 def _full(conn: sa.Connection, tenant: str, max_queued: int, max_queued_per_tenant: int) -> QueueFull | None:
     is_interactive = videos.c.priority <= fair_order.MAX_INTERACTIVE_TAG  # batches have limits of their own
-    count = sa.select(sa.func.count()).select_from(videos).where(videos.c.is_waiting, is_interactive)
-    of_tenant = conn.execute(count.where(videos.c.tenant == tenant)).scalar_one()
+    of_tenant, of_all = conn.execute(
+        sa.select(sa.func.count().filter(videos.c.tenant == tenant), sa.func.count())
+        .select_from(videos)
+        .where(videos.c.is_waiting, is_interactive)
+    ).one()
     if of_tenant >= max_queued_per_tenant:
         return QueueFull("tenant", of_tenant)
-    of_all = conn.execute(count).scalar_one()
     return QueueFull("service", of_all) if of_all >= max_queued else None
 
 

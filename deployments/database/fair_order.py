@@ -32,7 +32,7 @@ def next_tag(conn: sa.Connection, stage: Stage, tenant: str, *, for_batch: bool)
     clock = sa.select(clocks.c.tag).where(clocks.c.stage == _clock(stage, for_batch=for_batch))
     of_tenant = (videos.c.tenant == tenant) & (videos.c.stage == stage)
     waiting = sa.select(sa.func.max(tag)).where(videos.c.is_waiting, of_tenant, tag > least, tag <= most)
-    started, last = conn.execute(clock).scalar_one(), conn.execute(waiting).scalar()
+    started, last = conn.execute(sa.select(clock.scalar_subquery(), waiting.scalar_subquery())).one()
     return min(max(started, last or 0, least) + 1, most)
 
 
