@@ -100,10 +100,14 @@ def overhead(config: AppConfig, url: str, num_videos: int) -> list[list[str]]:
 
 
 def http_cpu_s() -> float:
-    """CPU seconds that Serve's proxy and the ingress have used so far, however busy the machine is."""
-    titles = ("ray::ProxyActor", "ray::ServeReplica:bench:Ingress")
+    """CPU seconds that Serve's proxies and the ingress have used so far, however busy the machine is."""
+    titles = ("ray::ProxyActor", "ray::HAProxyManager", "ray::ServeReplica:bench:Ingress")
     processes = psutil.Process().children(recursive=True)
-    return sum(sum(each.cpu_times()[:2]) for each in processes if " ".join(each.cmdline()).startswith(titles))
+    return sum(
+        sum(each.cpu_times()[:2])
+        for each in processes
+        if each.name() == "haproxy" or " ".join(each.cmdline()).startswith(titles)
+    )
 
 
 def rates(config: AppConfig, url: str, num_requests: int, num_clients: int) -> list[tuple[float, float]]:
@@ -152,7 +156,7 @@ def main(arguments: Sequence[str]) -> None:
     print(report.table(HEAD, rows))
     print(f"\n- medians of {options.videos} videos each; SQLite, results in a folder, on {os.cpu_count()} CPUs")
     print(f"- {creating:.0f} creates and {retrieving:.0f} retrieves a second over HTTP, by {options.clients} clients")
-    print(f"- {create_ms:.1f} and {retrieve_ms:.1f} ms of CPU for each, of Serve's proxy and the ingress")
+    print(f"- {create_ms:.1f} and {retrieve_ms:.1f} ms of CPU for each, of Serve's proxies and the ingress")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # it would ask Google what sort a bucket is
 os.environ |= {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,7 +27,7 @@ os.environ |= {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
 }
 
-# Only now: torch, Ray and the hub's clients read the environment when they are imported.
+# Only now: torch, Ray, gcsfs and the hub's clients read the environment when they are imported.
 import torch
 
 torch.set_num_threads(1)
@@ -94,12 +95,24 @@ def s3() -> "Iterator[ObjectStore]":
         yield store
 
 
-@pytest.fixture(params=["disk", "memory", "s3"])
+@pytest.fixture(scope="session")
+def gs() -> Iterator[None]:
+    """A GCS on the loopback with a bucket named "bucket"; each test uses a folder of its own."""
+    from tests.google_store import google_store
+
+    with google_store():
+        yield
+
+
+@pytest.fixture(params=["disk", "memory", "s3", "gs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a new and empty place for results."""
-    if request.param == "s3":
-        request.getfixturevalue("s3")
-    return {"disk": f"{tmp_path}/place", "memory": f"memory://{uuid4()}", "s3": f"s3://bucket/{uuid4()}"}[request.param]
+    if request.param == "disk":
+        return f"{tmp_path}/place"
+    if request.param == "memory":
+        return f"memory://{uuid4()}"
+    request.getfixturevalue(request.param)
+    return f"{request.param}://bucket/{uuid4()}"
 
 
 @pytest.fixture(scope="session")

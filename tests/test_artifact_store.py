@@ -73,7 +73,7 @@ def test_the_first_record_wins(place: str, tmp_path: Path) -> None:
 def test_of_many_threads_one_wins_and_all_see_its_record(place: str, tmp_path: Path) -> None:
     store, num_threads = ArtifactStore.open(place), 8
     stores = [ArtifactStore.open(place), *[store] * (num_threads - 1)]
-    for work in map(key, range(2 if place.startswith("s3") else 8)):
+    for work in map(key, range(2 if place.startswith(("s3", "gs")) else 8)):
         barrier = threading.Barrier(num_threads)
 
         def run(number: int, work: str = work, barrier: threading.Barrier = barrier) -> StageRecord:
