@@ -32,7 +32,7 @@ MAX_FAULTS = 100
 """That are told of one file."""
 ROWS_AT_ONCE = 500
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ray.serve.{__name__}")
 
 
 def read_input(store: ArtifactStore, file: FileRecord) -> tuple[Sequence[InputRow], Sequence[InputFault]]:

@@ -101,6 +101,8 @@ class Limits(Value):
     """Of all tenants; above it, 503."""
     max_queued_per_tenant: Count = 1_000
     """Above it, 429."""
+    max_event_streams: Count = 100
+    """That an ingress replica sends at one time; above it, 503."""
 
 
 class BatchLimits(Value):
@@ -141,7 +143,7 @@ class AppConfig(Value):
     """sqlite:///FILE on a local disk, or postgresql://USER:PASSWORD@HOST/DATABASE."""
     storage_url: str = "fv-ray-service/artifacts"
     """A folder or an fsspec URL that every replica reaches."""
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     """What clients send as `Authorization: Bearer KEY`. Also FV_RAY_API_KEY."""
     insecure_no_auth: bool = False
     """Without a key, the service answers on loopback addresses alone, unless this is set."""

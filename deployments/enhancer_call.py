@@ -15,7 +15,7 @@ from deployments.http.service import EnhanceCall
 from fv_ray.errors import EnhancerUnavailable
 from fv_ray.prompts.enhanced import Enhanced
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(f"ray.serve.{__name__}")
 
 
 def enhance_call(config: AppConfig, handle: DeploymentHandle | None) -> EnhanceCall | None:

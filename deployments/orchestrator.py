@@ -36,10 +36,12 @@ each of its stages."""
 RANK_EVERY_S = 0.2
 NUM_BATCHES = 100
 """Batches that an orchestrator follows at once: each costs a look now and then."""
+SWEEPER = 0
+"""The rank of the one that removes what has expired: two at once would remove what was made again in between."""
 ORPHAN_AGE = timedelta(days=1)
 """Longer than any commit of a result takes."""
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(f"ray.serve.{__name__}")
 
 
 class Orchestrator:
@@ -84,7 +86,8 @@ class Orchestrator:
         files = FileStore.open(self._config.storage_url)
         while True:
             try:
-                await asyncio.to_thread(remove_expired, self._config, jobs, store, files)
+                if rank() == SWEEPER:
+                    await asyncio.to_thread(remove_expired, self._config, jobs, store, files)
             except Exception:  # a store or a database that is away comes back
                 logger.exception("expired results could not be removed; this is tried again")
             await asyncio.sleep(self._config.retention.sweep_every_s)

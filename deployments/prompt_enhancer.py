@@ -20,7 +20,7 @@ from fv_ray.prompts.messages import Message
 from fv_ray.prompts.window import PromptWindow
 from fv_ray.training.procedural import rules
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(f"ray.serve.{__name__}")
 
 
 class TokenCounts(NamedTuple):

@@ -29,6 +29,8 @@ from fv_ray.prompts.window import PromptWindow
 from fv_ray.training.procedural.rules import require_known_words
 
 API_KEY = "FV_RAY_API_KEY"
+SECRETS = (API_KEY, "PGPASSWORD")
+"""What a node's environment may hold and no stage needs."""
 ORCHESTRATOR_STOP_S = 20
 """Nothing is lost where it is killed; one that hangs keeps its videos for as long."""
 INGRESS_STOP_S = 300
@@ -129,7 +131,7 @@ def _enhancer(config: AppConfig, enhancer: EnhancerConfig | None) -> Application
 def _stage(
     replica: type[StageOneReplica] | type[StageTwoReplica], config: AppConfig, stage: StageConfig
 ) -> Application:
-    """A stage's deployment. It is told of no database and no key: whoever breaks out of a model finds none."""
+    """A stage's deployment. It is told of no database and no key, and the node's own are not in its environment."""
     return (
         serve.deployment(replica, name=replica.__name__.removesuffix("Replica"))
         .options(
@@ -145,7 +147,11 @@ def _stage(
             graceful_shutdown_timeout_s=stage.max_request_s,
             health_check_period_s=5,
             health_check_timeout_s=config.health_check_timeout_s,
-            ray_actor_options={"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus},
+            ray_actor_options={
+                "num_cpus": stage.num_cpus,
+                "num_gpus": stage.num_gpus,
+                "runtime_env": {"env_vars": dict.fromkeys(SECRETS, "")},
+            },
         )
         .bind(config.checkpoint, config.storage_url, stage)
     )

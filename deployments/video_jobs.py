@@ -39,7 +39,7 @@ STAGE_ONE_PERCENT = 30  # of a full video, as the released model's stages take 3
 CANCELLED = Ending("cancelled", "cancelled", "The video was cancelled.")
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ray.serve.{__name__}")
 
 
 @dataclass(frozen=True)

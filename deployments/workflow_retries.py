@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, w
 LAST_RETRY_S = 300.0
 """The longest that anything waits for its next try, but for a random share."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ray.serve.{__name__}")
 
 
 async def run_through(body: Callable[..., Awaitable[object]], *arguments: object, first_retry_s: float) -> None:

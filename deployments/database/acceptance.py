@@ -9,7 +9,7 @@ from dbos import DBOSClient
 from uuid6 import uuid7
 
 from deployments.database import events, fair_order
-from deployments.database.records import Accepted, KeyReused, NewVideo, NotThere, QueueFull
+from deployments.database.records import Accepted, KeyReused, NewVideo, NotThere, QueueFull, VideoRecord
 from deployments.database.rows import Row, load, visible
 from deployments.database.tables import results, videos
 from deployments.database.transactions import insert_new, reading, writing
@@ -32,21 +32,24 @@ def accept(
         while True:
             # Counted before the key is looked up: this key's first request may have filled the queue meanwhile.
             full = _full(conn, new.tenant, max_queued, max_queued_per_tenant)
-            if first := _first_of_key(conn, new):
+            if first := _first_of_key(conn, new.tenant, new.idempotency_key):
                 break
             if full is not None:
                 raise full
             if video := insert(conn, client, new):
                 return Accepted(load(conn, video.id), is_replay=False)
-        if first.request_hash != new.request_hash:
-            raise KeyReused(f"the key {new.idempotency_key!r} came before with another request")
-        return Accepted(load(conn, first.id), is_replay=True)
+        return Accepted(_replayed(conn, first, new.request_hash), is_replay=True)
 
 
-def is_known(engine: sa.Engine, new: NewVideo) -> bool:
-    """Whether its idempotency key has come before."""
+def first_of_key(engine: sa.Engine, tenant: str, key: str, request_hash: str) -> VideoRecord | None:
+    """The video that a request has made under this key; None where the key is new.
+
+    Raises:
+        KeyReused: the key is known with another `request_hash`.
+    """
     with reading(engine) as conn:
-        return _first_of_key(conn, new) is not None
+        first = _first_of_key(conn, tenant, key)
+        return None if first is None else _replayed(conn, first, request_hash)
 
 
 def insert(conn: sa.Connection, client: DBOSClient, new: NewVideo) -> Row | None:
@@ -63,11 +66,18 @@ def insert(conn: sa.Connection, client: DBOSClient, new: NewVideo) -> Row | None
     return video
 
 
-def _first_of_key(conn: sa.Connection, new: NewVideo) -> Row | None:
-    if new.idempotency_key is None:
+def _first_of_key(conn: sa.Connection, tenant: str, key: str | None) -> Row | None:
+    if key is None:
         return None
-    is_first = (videos.c.tenant == new.tenant) & (videos.c.idempotency_key == new.idempotency_key)
-    return conn.execute(sa.select(videos.c.id, videos.c.request_hash).where(is_first)).one_or_none()
+    columns = (videos.c.id, videos.c.request_hash, videos.c.idempotency_key)
+    is_first = (videos.c.tenant == tenant) & (videos.c.idempotency_key == key)
+    return conn.execute(sa.select(*columns).where(is_first)).one_or_none()
+
+
+def _replayed(conn: sa.Connection, first: Row, request_hash: str) -> VideoRecord:
+    if first.request_hash != request_hash:
+        raise KeyReused(f"the key {first.idempotency_key!r} came before with another request")
+    return load(conn, first.id)
 
 
 def _full(conn: sa.Connection, tenant: str, max_queued: int, max_queued_per_tenant: int) -> QueueFull | None:

@@ -39,9 +39,9 @@ def sweep(
     *,
     record_s: float,
     usage_s: float,
-    now: float | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> int:
-    """Remove all that has expired.
+    """Remove all that has expired. One sweeper at a time: another one would remove what was made again meanwhile.
 
     Args:
         engine: the database.
@@ -49,19 +49,19 @@ def sweep(
         remove: given a work key, removes its files; the same one may come again. What it raises ends the sweep.
         record_s: how long an ended video's row is kept, though not before its results have gone.
         usage_s: how long attempts are kept.
-        now: Unix seconds.
+        clock: Unix seconds.
 
     Returns:
         How many results were removed.
     """
-    now = time.time() if now is None else now
+    now = clock()
     while mark_expired(engine, now):
         pass
     num_removed = 0
     while marked := marked_results(engine):
         for work_key in marked:
             remove(work_key)
-            note_removed(engine, work_key, now)
+            note_removed(engine, work_key, clock())  # behind the removal, which may have met a record just stored
         num_removed += len(marked)
     while forget(engine, now, record_s=record_s, usage_s=usage_s):
         pass

@@ -39,6 +39,8 @@ def make_api(service: Service) -> FastAPI:
     registry = CollectorRegistry()
     registry.register(metrics.JobMetrics(service))
     api.state.service, api.state.registry = service, registry
+    api.state.event_streams = events.EventStreams(service.config.limits)
+    api.state.readiness = probes.Readiness(service)
     rooms = (unsupported, routes, prompts, content, events, files, batches, model_list, probes, metrics)
     for module in rooms:  # fixed paths before ids
         api.include_router(module.router)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from starlette.concurrency import run_in_threadpool
-
-from deployments.database.acceptance import is_known
 from deployments.database.records import NewVideo
 from deployments.http.errors import UNAVAILABLE_RETRY_S, ApiError, retry_after
 from deployments.http.service import Service
@@ -21,8 +18,6 @@ PARAM = "flashvideo.enhance_prompt"
 async def enhanced_video(service: Service, new: NewVideo, wanted: EnhancePrompt | None) -> NewVideo:
     """The same video of the enhanced prompt.
 
-    A request that was accepted before under its key is left alone: its video has its prompt.
-
     Args:
         service: with an enhancer or without.
         new: checked, of the user's prompt.
@@ -32,8 +27,6 @@ async def enhanced_video(service: Service, new: NewVideo, wanted: EnhancePrompt 
         ApiError: there is no enhancer, or it does not answer and `enhancer.on_failure` is fail.
     """
     if wanted == "never" or (wanted is None and service.enhance is None):
-        return new
-    if await run_in_threadpool(is_known, service.engine, new):
         return new
     enhancement = await enhanced(service, new.request.prompt, new.request.seed, wanted or "auto")
     return replace(new, request=with_prompt(new.request, enhancement.told_prompt), enhancement=enhancement)

@@ -5,6 +5,8 @@ Labels have few values: no ids, no prompts, no text of clients.
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterator
 from typing import get_args
 
@@ -27,24 +29,28 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
 class RequestMetrics:
-    """Counts and latency of requests by route."""
+    """Counts and latency of requests by route, as this process saw them.
+
+    Behind Serve each scrape reaches one ingress: without its name, the counts of several would be mixed in one series.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.ingress = f"{platform.node()}-{os.getpid()}"
         self.requests = Counter(
-            "fv_http_requests_total", "Requests answered.", ["method", "route", "status"], registry=registry
+            "fv_http_requests_total", "Requests answered.", ["ingress", "method", "route", "status"], registry=registry
         )
         self.seconds = Histogram(
             "fv_http_request_seconds",
             "From a request's headers to the end of its reply.",
-            ["method", "route"],
+            ["ingress", "method", "route"],
             buckets=SECONDS,
             registry=registry,
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self.requests.labels(method, route, str(status)).inc()
-        self.seconds.labels(method, route).observe(seconds)
+        self.requests.labels(self.ingress, method, route, str(status)).inc()
+        self.seconds.labels(self.ingress, method, route).observe(seconds)
 
 
 class JobMetrics(Collector):

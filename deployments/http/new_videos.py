@@ -6,9 +6,10 @@ import hashlib
 import json
 import secrets
 import time
-from typing import Any
 
-from deployments.database.records import Kind, NewVideo, VideoRecord
+from pydantic import BaseModel
+
+from deployments.database.records import DERIVED_KEY, Kind, NewVideo, VideoRecord
 from deployments.http.bodies import CommitBody, CreateBody, RemixBody, StageOneChanges, StageTwoChanges
 from deployments.http.errors import ApiError, conflict
 from deployments.http.service import TENANT, Service
@@ -35,7 +36,7 @@ def created(service: Service, body: CreateBody, key: str | None) -> NewVideo:
         raise ApiError(404, "model_not_found", message, param="model")
     check_prompt(service, body.prompt)
     request = _request(service, body)
-    return _new(service, KINDS[body.model], body.model, request, key=key, asked=("create", body.model_dump()))
+    return _new(service, KINDS[body.model], body.model, request, key=key, request_hash=hash_of("create", body))
 
 
 def remixed(service: Service, video: VideoRecord, body: RemixBody, key: str | None) -> NewVideo:
@@ -55,8 +56,8 @@ def remixed(service: Service, video: VideoRecord, body: RemixBody, key: str | No
     service.checkpoint.check(request)
     kind: Kind = "preview" if video.kind == "preview" else "full"
     model = next(model for model, its_kind in KINDS.items() if its_kind == kind)
-    asked = (f"remix {video.id}", body.model_dump())
-    return _new(service, kind, model, request, key=key, asked=asked, parent_id=video.id)
+    request_hash = hash_of(f"remix {video.id}", body)
+    return _new(service, kind, model, request, key=key, request_hash=request_hash, parent_id=video.id)
 
 
 def committed(service: Service, preview: VideoRecord, body: CommitBody, key: str | None) -> NewVideo:
@@ -86,20 +87,29 @@ def committed(service: Service, preview: VideoRecord, body: CommitBody, key: str
         | ({} if body.prompt is None else {"prompt": body.prompt})
     )
     service.checkpoint.check(request)
-    asked = (f"commit {preview.id}", request.model_dump())
-    own_key = f"commit/{preview.id}/{_hash(asked)}"
+    same = hash_of(f"commit {preview.id}", request)  # in whatever words it is asked for
     return _new(
         service,
         "commit",
         "flashvideo",
         request,
         key=key,
-        own_key=own_key,
-        asked=asked,
+        own_key=f"{DERIVED_KEY}{preview.id}/{same}",
+        request_hash=same if key is None else hash_of(f"commit {preview.id}", body),
         preview=preview,
         # The preview's prompt, word for word; another one is taken as it is.
         enhancement=preview.enhancement if body.prompt is None else None,
     )
+
+
+def client_key(key: str) -> str:
+    """A client's idempotency key, apart from those that the service makes itself."""
+    return f"client/{key}"
+
+
+def hash_of(what: str, asked: BaseModel) -> str:
+    """Of what is to be done and what it is asked with, to know the same request again."""
+    return hashlib.sha256(json.dumps((what, asked.model_dump()), sort_keys=True).encode()).hexdigest()
 
 
 def check_prompt(service: Service, prompt: str) -> None:
@@ -151,7 +161,7 @@ def _new(
     request: VideoRequest,
     *,
     key: str | None,
-    asked: tuple[str, dict[str, Any]],
+    request_hash: str,
     own_key: str | None = None,
     parent_id: str | None = None,
     preview: VideoRecord | None = None,
@@ -165,8 +175,8 @@ def _new(
         request=request,
         parent_id=parent_id if preview is None else preview.id,
         preview=None if preview is None else preview.preview,
-        idempotency_key=own_key if key is None else f"client/{key}",
-        request_hash=_hash(asked),
+        idempotency_key=own_key if key is None else client_key(key),
+        request_hash=request_hash,
         enhancement=enhancement,
     )
 
@@ -196,7 +206,3 @@ def _one_seed(outer: int | None, inner: int | None) -> int | None:
     if outer is not None and inner is not None and outer != inner:
         raise ApiError(400, "invalid_value", f"two seeds are given, {outer} and {inner}; give one", param="seed")
     return inner if outer is None else outer
-
-
-def _hash(asked: tuple[str, dict[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

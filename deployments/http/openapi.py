@@ -48,7 +48,7 @@ REASONS = {
     429: "Too many of the client's videos wait, or batches are open; see retry-after",
     431: "The headers are too large",
     500: "The service failed",
-    503: "The database, the store or the enhancer does not answer, or too many videos wait; see retry-after",
+    503: "The database, the store or the enhancer does not answer, or too much waits or is open; see retry-after",
 }
 EVERYWHERE = (401, 408, 413, 415, 431, 500, 503)
 
@@ -121,7 +121,7 @@ def document(api: FastAPI, config: AppConfig) -> dict[str, Any]:
         schemas.pop(unused, None)
     _, bodies = models_json_schema([(body, "validation") for body in BODIES], ref_template=REFERENCE)
     schemas.update(bodies["$defs"])
-    for body in (CreateBody, RemixBody, CommitBody):
+    for body in (CreateBody, RemixBody, CommitBody, EnhanceBody):
         _limit_prompt(schemas[body.__name__]["properties"]["prompt"], config.limits.max_prompt_characters)
     for path, operations in told["paths"].items():
         for operation in operations.values():

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.http.errors import error_reply, unexpected
 from deployments.http.metrics import RequestMetrics
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ray.serve.{__name__}")  # Serve writes down what stands below its own
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 

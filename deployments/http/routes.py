@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from deployments.database.acceptance import first_of_key
 from deployments.database.records import NewVideo, NotThere, VideoRecord
 from deployments.database.videos import cancel, delete, list_videos, read
 from deployments.http import new_videos
@@ -44,6 +46,8 @@ async def create(
     key: IdempotencyKey = None,
 ) -> VideoObject:
     """A video, or with the model `flashvideo-preview` a preview. It is queued when this returns, and cannot be lost."""
+    if first := await run_in_threadpool(_replayed, service, reply, key, "create", body):
+        return first
     new = await run_in_threadpool(new_videos.created, service, body, key)
     new = await enhanced_video(service, new, body.flashvideo.enhance_prompt)
     return await run_in_threadpool(_enqueue, service, reply, new)
@@ -88,6 +92,8 @@ async def remix(
     key: IdempotencyKey = None,
 ) -> VideoObject:
     """Parameters and seed stay, so that the edit is what changes. Of a preview it is a preview, else a full video."""
+    if first := await run_in_threadpool(_replayed, service, reply, key, f"remix {video_id}", body):
+        return first
     video = await run_in_threadpool(read, service.engine, TENANT, video_id)
     new = await run_in_threadpool(new_videos.remixed, service, video, body, key)
     new = await enhanced_video(service, new, body.flashvideo.enhance_prompt)
@@ -108,6 +114,8 @@ def commit(
     key: IdempotencyKey = None,
 ) -> VideoObject:
     """Stage two alone, on exactly this preview. The same commit twice is one video, also without an idempotency key."""
+    if first := _replayed(service, reply, key, f"commit {video_id}", body):
+        return first
     preview = read(service.engine, TENANT, video_id)
     return _enqueue(service, reply, new_videos.committed(service, preview, body, key))
 
@@ -121,11 +129,23 @@ def cancel_(service: TheService, reply: Response, video_id: VideoId) -> VideoObj
     return _told(service, reply, cancel(service.engine, TENANT, video_id))
 
 
+def _replayed(service: Service, reply: Response, key: str | None, what: str, body: BaseModel) -> VideoObject | None:
+    """What the same request got under its key, whatever its parent, the limits and the checkpoint have become since."""
+    if key is None:
+        return None
+    request_hash = new_videos.hash_of(what, body)
+    first = first_of_key(service.engine, TENANT, new_videos.client_key(key), request_hash)
+    return None if first is None else _replay(service, reply, first)
+
+
 def _enqueue(service: Service, reply: Response, new: NewVideo) -> VideoObject:
     accepted = enqueue(service, new)
-    if accepted.is_replay:
-        reply.headers["idempotent-replayed"] = "true"
-    return _told(service, reply, accepted.video)
+    return (_replay if accepted.is_replay else _told)(service, reply, accepted.video)
+
+
+def _replay(service: Service, reply: Response, video: VideoRecord) -> VideoObject:
+    reply.headers["idempotent-replayed"] = "true"
+    return _told(service, reply, video)
 
 
 def _told(service: Service, reply: Response, video: VideoRecord) -> VideoObject:

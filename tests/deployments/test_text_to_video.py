@@ -143,6 +143,8 @@ def test_nobody_else_is_let_in_without_a_key(host: str) -> None:
         check_exposure(AppConfig(), host)
     check_exposure(AppConfig(api_key="secret"), host)
     check_exposure(AppConfig(insecure_no_auth=True), host)
+    with pytest.raises(ValidationError, match="at least 1"):
+        AppConfig(api_key="")  # of a variable that is not set
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", None])

@@ -265,7 +265,7 @@ class LifeCycle(RuleBasedStateMachine):
         removed: set[str] = set()
         record_s = 0 if forgets else FOREVER
         engine, client = self.database.engine, self.database.client
-        retention.sweep(engine, client, removed.add, record_s=record_s, usage_s=FOREVER, now=self.now)
+        retention.sweep(engine, client, removed.add, record_s=record_s, usage_s=FOREVER, clock=lambda: self.now)
         self.take_results(everything=True)
         assert removed == self.marked
         for key in self.marked:

@@ -100,7 +100,7 @@ def test_a_clients_key_stays_and_a_commits_own_is_free_again(database: Database,
             str,
             record_s=1e9,
             usage_s=1e9,
-            now=rows(database, "results")[-1].expires_at - 1e-3,
+            clock=lambda: rows(database, "results")[-1].expires_at - 1e-3,
         )
         keyed[1] = a_commit(parent, idempotency_key=keyed[1].idempotency_key)
     assert accepted(database, keyed[0]).id == first[0].id

@@ -25,7 +25,7 @@ FOREVER = 1e12
 
 def swept(database: Database, now: float, *, record_s: float = FOREVER, usage_s: float = FOREVER) -> list[str]:
     removed: list[str] = []
-    sweep(database.engine, database.client, removed.append, record_s=record_s, usage_s=usage_s, now=now)
+    sweep(database.engine, database.client, removed.append, record_s=record_s, usage_s=usage_s, clock=lambda: now)
     return removed
 
 
@@ -68,7 +68,7 @@ def test_a_sweep_that_was_stopped_goes_on(database: Database) -> None:
         raise OSError(work_key)
 
     with pytest.raises(OSError, match="[0-9a-f]{64}"):
-        sweep(database.engine, database.client, stop, record_s=0, usage_s=0, now=time.time() + KEEP_S)
+        sweep(database.engine, database.client, stop, record_s=0, usage_s=0, clock=lambda: time.time() + KEEP_S)
     assert len(rows(database, "videos")) == 1
     assert len(swept(database, time.time() + KEEP_S)) == 2
 
@@ -95,6 +95,23 @@ def test_a_result_found_while_it_is_removed_is_refused_and_made_again(database: 
     finish(now + 1)
     assert read(database.engine, "fox", attempt.video.id).state == "completed"
     assert swept(database, now + 2 * KEEP_S) == [found.work_key]
+
+
+def test_a_result_that_was_stored_while_it_was_removed_is_refused(database: Database) -> None:
+    first = made(database, a_video(kind="preview", request_hash="first"))
+    attempt = begun(database, accepted(database, a_video(kind="preview")))
+    times = [time.time() + KEEP_S + second for second in range(3)]
+    stored = a_result("stage_one", first.id, created_at=times[1])  # between the mark and the end of the removal
+    removed: list[str] = []
+
+    def clock() -> float:
+        return times[2] if removed else times[0]
+
+    engine, client = database.engine, database.client
+    sweep(engine, client, removed.append, record_s=FOREVER, usage_s=FOREVER, clock=clock)
+    assert removed == [stored.work_key]
+    with pytest.raises(ResultRemoved):
+        finish_stage(engine, client, attempt, stored, "done", keep_s=KEEP_S)
 
 
 def test_old_rows_go_and_their_usage_stays_longer(database: Database) -> None:

@@ -1,9 +1,13 @@
 import json
+import time
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from deployments.http.service import Service
+from tests.deployments.http.conftest import served, with_config
 from tests.deployments.http.test_routes import create, error_of, preview
 from tests.deployments.http.worker import Worker
 
@@ -55,6 +59,24 @@ def test_a_cancelled_video_s_stream_ends(client: TestClient) -> None:
     last = follow(client, video["id"])[-1]
     assert last["event"] == "video.failed"
     assert json.loads(last["data"])["error"]["code"] == "cancelled"
+
+
+def test_streams_leave_room_for_other_requests(service: Service, worker: Worker) -> None:
+    with served(with_config(service, limits={"max_event_streams": 2})) as url, httpx.Client(base_url=url) as client:
+        video = client.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
+        path = f"/v1/videos/{video}/events"
+        with client.stream("GET", path) as first, client.stream("GET", path) as second:
+            lines = [stream.iter_lines() for stream in (first, second)]  # kept: httpx closes with its iterator
+            assert all(next(each).startswith("id: 1") for each in lines)
+            refused = client.get(path)
+            assert error_of(refused, 503)["code"] == "overloaded"
+            assert int(refused.headers["retry-after"]) > 0
+        worker.make(video, "stage_one", "stage_two")  # and those whose clients have gone are counted no more
+        for _ in range(50):
+            if (reply := client.get(path)).status_code == 200:
+                break
+            time.sleep(0.1)
+        assert "video.completed" in reply.text
 
 
 @pytest.mark.parametrize("last", ["-1", "x", "1e9", "99999999999"])

@@ -1,3 +1,6 @@
+import os
+import platform
+
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -7,11 +10,11 @@ from tests.deployments.http.worker import DEVICE_SECONDS, Worker
 
 
 def samples(client: TestClient) -> dict[tuple[str, ...], float]:
-    """Each value by its name and labels."""
+    """Each value by its name and labels, but for the process that tells it."""
     reply = client.get("/metrics")
     assert reply.status_code == 200
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(value for name, value in sample.labels.items() if name != "ingress")): sample.value
         for family in text_string_to_metric_families(reply.text)
         for sample in family.samples
     }
@@ -40,6 +43,7 @@ def test_requests_are_counted_by_template(client: TestClient) -> None:
     assert told["fv_http_requests_total", "GET", "unknown", "404"] == 1
     assert told["fv_http_request_seconds_count", "POST", "/v1/videos"] == 1
     text = client.get("/metrics").text
+    assert f'fv_http_requests_total{{ingress="{platform.node()}-{os.getpid()}",method="GET"' in text
     assert video["id"] not in text
     assert "BREW" not in text
     assert "secret" not in text

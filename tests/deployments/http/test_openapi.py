@@ -80,7 +80,8 @@ def test_every_error_is_the_envelope(document: dict[str, Any]) -> None:
 def test_every_field_is_described_as_this_service_limits_it(service: Service) -> None:
     limited = client_of(with_config(service, limits={"max_prompt_characters": 99})).get("/openapi.json").json()
     schemas = limited["components"]["schemas"]
-    assert schemas["CreateBody"]["properties"]["prompt"]["maxLength"] == 99
+    for body in ("CreateBody", "RemixBody", "EnhanceBody"):
+        assert schemas[body]["properties"]["prompt"]["maxLength"] == 99
     assert schemas["CommitBody"]["properties"]["prompt"]["anyOf"][0]["maxLength"] == 99
     assert schemas["CreateBody"]["additionalProperties"] is False
     assert {"StageOneChanges", "StageTwoChanges", "RemixBody", "VideoObject"} <= schemas.keys()

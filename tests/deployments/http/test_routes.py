@@ -279,25 +279,6 @@ def test_a_preview_of_another_checkpoint_is_not_committed(client: TestClient, wo
     assert error_of(client.post(f"/v1/videos/{video['id']}/commit"), 409)["code"] == "checkpoint_changed"
 
 
-def test_a_key_gives_the_first_video_again(client: TestClient) -> None:
-    headers, body = {"idempotency-key": "order 66"}, {"prompt": "a fox"}
-    first = client.post("/v1/videos", json=body, headers=headers)
-    again = client.post("/v1/videos", files={"prompt": (None, "a fox")}, headers=headers)
-    assert again.json()["id"] == first.json()["id"]
-    assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
-    other = client.post("/v1/videos", json={"prompt": "a hen"}, headers=headers)
-    assert error_of(other, 409)["code"] == "idempotency_key_reused"
-    assert other.headers["x-should-retry"] == "false"
-    remix = client.post(f"/v1/videos/{first.json()['id']}/remix", json=body, headers=headers)
-    error_of(remix, 409)
-
-
-@pytest.mark.parametrize("key", ["", "x" * 256, "f\u00fcchsin", "tab\t"])
-def test_a_key_is_printable_and_short(client: TestClient, key: str) -> None:
-    reply = client.post("/v1/videos", json={"prompt": "a fox"}, headers={"idempotency-key": key.encode("latin-1")})
-    assert error_of(reply, 400)["param"] == "Idempotency-Key"
-
-
 @pytest.mark.parametrize(("limit", "status"), [("max_queued_per_tenant", 429), ("max_queued", 503)])
 def test_a_full_queue_tells_when_to_come_again(service: Service, limit: str, status: int) -> None:
     client = client_of(with_config(service, limits={limit: 2}))
