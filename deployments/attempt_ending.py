@@ -36,6 +36,8 @@ MAX_COUNTED = 3
 _TERMINAL = (CheckpointError, InputError, NumericalError)
 _DRAINED = (ActorUnavailableError, NodeDiedError, ObjectLostError, RequestCancelledError, TaskCancelledError)
 _REFUSED = (RayServeException, StorageError, WorkRefused)
+_NODE_DIED = "its node has died"
+"""Of a node that fell silent, Ray tells it in words alone. One whose connections break is an ActorUnavailableError."""
 _CRASHED = (ActorDiedError, DeviceFailed, OutOfMemoryError, WorkerCrashedError)
 
 
@@ -59,13 +61,17 @@ def ending_of(error: BaseException, num_counted: int, kind: Kind) -> Ending:
         return _damaged(num_counted + 1, kind)
     if isinstance(error, _TERMINAL):
         return Ending("failed", _code(error), str(error))
-    if isinstance(error, (StreamCut, *_DRAINED)) or (isinstance(error, ActorDiedError) and error.preempted):
+    if isinstance(error, (StreamCut, *_DRAINED)) or _went_with_its_node(error):
         return Ending("drained")
     if isinstance(error, _REFUSED):
         return Ending("refused")
     if isinstance(error, DeviceOutOfMemory) and num_counted:
         return Ending("failed", "out_of_memory", "The device has too little memory for this video: make it smaller.")
     return _counted(_outcome(error), num_counted + 1)
+
+
+def _went_with_its_node(error: BaseException) -> bool:
+    return isinstance(error, ActorDiedError) and (error.preempted or _NODE_DIED in str(error))
 
 
 def _damaged(num_counted: int, kind: Kind) -> Ending:

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 from ray.exceptions import (
     ActorDiedError,
@@ -54,6 +58,15 @@ def preempted() -> ActorDiedError:
 )
 def test_a_drain_never_fails_a_video(error: Exception) -> None:
     assert ending_of(error, num_counted=9, kind="full") == Ending("drained")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_what_a_silent_node_takes_with_it_does_not_count() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "tests.deployments.frozen_node"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
+    assert "drained" in done.stdout.splitlines(), done.stdout + done.stderr  # Ray tells of the node as well
 
 
 @pytest.mark.parametrize(
