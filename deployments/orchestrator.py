@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -55,7 +56,9 @@ class Orchestrator:
         enhancer: DeploymentHandle | None = None,
     ) -> None:
         self._config = config
-        self._calls: dict[Stage, StageCall] = {"stage_one": over_handle(stage_one), "stage_two": over_handle(stage_two)}
+        self._is_stopping = threading.Event()
+        handles: dict[Stage, DeploymentHandle] = {"stage_one": stage_one, "stage_two": stage_two}
+        self._calls = {stage: over_handle(handle, self._is_stopping) for stage, handle in handles.items()}
         self._enhance = enhance_call(config, enhancer)
         jobs = await self._launch() if rank() < config.num_orchestrators else None  # what cannot begin says so here
         self._working = asyncio.create_task(self._work(jobs))
@@ -66,7 +69,8 @@ class Orchestrator:
             raise RuntimeError("the orchestrator has ended; it works as long as the replica: replace it")
 
     def __del__(self) -> None:
-        """Called by Serve before it stops the replica: running work is cancelled, and goes on where this rank does."""
+        """Called by Serve before it stops the replica: what the stages run they finish, and the next one finds it."""
+        self._is_stopping.set()
         DBOS.destroy()
 
     async def _launch(self) -> VideoJobs:
@@ -183,8 +187,8 @@ def remove_expired(config: AppConfig, jobs: VideoJobs, store: ArtifactStore, fil
         files.remove(path)
 
 
-def over_handle(handle: DeploymentHandle) -> StageCall:
-    """A stage that is reached through Serve."""
+def over_handle(handle: DeploymentHandle, is_stopping: threading.Event) -> StageCall:
+    """A stage that is reached through Serve. Its work is cancelled with the call, unless this process is to stop."""
 
     async def call(work: StageWork) -> AsyncGenerator[Step | Done, None]:
         response = handle.options(stream=True).run.remote(work)
@@ -192,7 +196,8 @@ def over_handle(handle: DeploymentHandle) -> StageCall:
             async for told in response:
                 yield told
         except BaseException:  # also where the stream is closed before its end
-            response.cancel()
+            if not is_stopping.is_set():
+                response.cancel()
             raise
 
     return call

@@ -128,16 +128,19 @@ def ray_local() -> Iterator[None]:
     import ray  # unit tests do without
 
     folder = tempfile.mkdtemp(prefix="fvr")  # short: a socket's path has at most 107 bytes
-    ray.init(
-        "local",
-        num_cpus=4,  # two training workers and a loader for each
-        num_gpus=4,  # that are not there: for those who only count them
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        object_store_memory=100 * 2**20,
-        _temp_dir=folder,
-    )
+    with pytest.MonkeyPatch.context() as of_node:
+        for name in ("PGPASSWORD", "FV_RAY_API_KEY"):
+            of_node.setenv(name, "secret")  # as a node may have them; the tests' own process has none
+        ray.init(
+            "local",
+            num_cpus=4,  # two training workers and a loader for each
+            num_gpus=4,  # that are not there: for those who only count them
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            object_store_memory=100 * 2**20,
+            _temp_dir=folder,
+        )
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ class App:
     storage: Path
     database: Database
     checkpoint: CheckpointInfo
+    config: AppConfig
 
     def accept(self, kind: Kind = "full", num_inference_steps: int = 2, prompt: str = "a red fox") -> VideoRecord:
         request = self.checkpoint.request(prompt, seed=1, stage_one={"num_inference_steps": num_inference_steps})
@@ -78,10 +79,22 @@ class App:
             for name, states in running.items()
         }
 
+    def deploy(self, config: AppConfig) -> None:
+        """Another version over this one. It must have no route."""
+        from ray import serve
+
+        serve.run(build(config), name=self.name, route_prefix=None)
+
     def kill(self, deployment: str) -> None:
+        self._process(deployment).send_signal(signal.SIGKILL)
+
+    def environment(self, deployment: str) -> dict[str, str]:
+        return self._process(deployment).environ()
+
+    def _process(self, deployment: str) -> psutil.Process:
         title = f"ray::ServeReplica:{self.name}:{deployment}"
         (process,) = [each for each in psutil.process_iter() if title in " ".join(_command(each))]
-        process.send_signal(signal.SIGKILL)
+        return process
 
 
 @contextmanager
@@ -116,6 +129,7 @@ def running_app(
         folder / "artifacts",
         Database(config.database_url, engine, client),
         CheckpointInfo.read(checkpoint),
+        config,
     )
     serve.delete(name)
     client.destroy()

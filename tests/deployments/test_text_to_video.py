@@ -17,9 +17,9 @@ from deployments.ingress import Ingress, check_exposure
 from deployments.orchestrator import Orchestrator
 from deployments.stage_one import StageOneReplica
 from deployments.stage_two import StageTwoReplica
-from deployments.text_to_video import build, settled
+from deployments.text_to_video import SECRETS, build, settled
 from fv_ray.errors import CheckpointError, InputError
-from tests.deployments.service import App
+from tests.deployments.service import App, running_app
 
 
 @pytest.mark.ray
@@ -34,6 +34,26 @@ def test_a_killed_replica_costs_one_more_attempt(app: App, deployment: str) -> N
     app.until(video, "completed", "failed")
     spoilt = {"StageOne": ["crashed", "done", "done"], "StageTwo": ["done", "crashed", "done"]}
     assert app.outcomes(video.id) in [spoilt.get(deployment, ["lost", "done", "done"]), ["lost", "reused", "done"]]
+
+
+@pytest.mark.ray
+def test_a_new_version_lets_what_runs_finish_and_finds_it(
+    serve_local: str, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    stage = StageConfig(num_cpus=0, max_request_s=120)
+    with running_app(tmp_path, small_checkpoint, stage, name="versions", serve_url=serve_local, route=None) as app:
+        video = app.accept(num_inference_steps=1000)
+        app.until(video, "in_progress", progress=3)
+        app.deploy(app.config.model_copy(update={"stage_one": StageConfig(num_cpus=0, max_request_s=119)}))
+        assert app.until(video, "completed", "failed").state == "completed"
+        assert app.outcomes(video.id) == ["lost", "reused", "done"]
+
+
+@pytest.mark.ray
+def test_a_stage_has_no_secret_of_its_node(app: App) -> None:
+    assert {name: app.environment("Orchestrator").get(name) for name in SECRETS} == dict.fromkeys(SECRETS, "secret")
+    for stage in ("StageOne", "StageTwo"):
+        assert {name: app.environment(stage).get(name) for name in SECRETS} == dict.fromkeys(SECRETS, "")
 
 
 @pytest.mark.ray
