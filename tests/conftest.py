@@ -126,21 +126,19 @@ def small_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     import ray  # unit tests do without
+    from ray.cluster_utils import Cluster
 
     folder = tempfile.mkdtemp(prefix="fvr")  # short: a socket's path has at most 107 bytes
     with pytest.MonkeyPatch.context() as of_node:
         for name in ("PGPASSWORD", "FV_RAY_API_KEY"):
             of_node.setenv(name, "secret")  # as a node may have them; the tests' own process has none
-        ray.init(
-            "local",
-            num_cpus=4,  # two training workers and a loader for each
-            num_gpus=4,  # that are not there: for those who only count them
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            object_store_memory=100 * 2**20,
-            _temp_dir=folder,
-        )
+        cluster = Cluster()
+        size = {"object_store_memory": 100 * 2**20, "temp_dir": folder}
+        cluster.add_node(num_cpus=4, include_dashboard=False, **size)  # two training workers and a loader for each
+        for _ in range(2):
+            cluster.add_node(num_cpus=0, num_gpus=1, **size)  # GPUs that are not there: for those who only count them
+        ray.init(cluster.address, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
+    cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The stages scale apart, on GPUs that are only counted."""
+"""The stages scale apart, on nodes with a GPU each that is only counted."""
 
 from collections.abc import Iterator
 from pathlib import Path
