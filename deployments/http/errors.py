@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
 from deployments.database.records import DatabaseUnavailable, KeyReused, NotThere
 from fv_ray.checkpoint import shortened
@@ -152,7 +153,16 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     what = f"{shortened(request.method)} {shortened(request.url.path)}: {HTTPStatus(error.status_code).phrase}"
-    return error_reply(ApiError(error.status_code, code, f"{what}; see /openapi.json", headers=error.headers))
+    headers = {"allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return error_reply(ApiError(error.status_code, code, f"{what}; see /openapi.json", headers=headers))
+
+
+def _allowed(request: Request) -> str:
+    """Methods of the path; Starlette tells those of its first route."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    documented = request.app.openapi()["paths"].items()
+    of_path = (operations for template, operations in documented if compile_path(template)[0].match(path))
+    return ", ".join(sorted(method.upper() for method in next(of_path, ("get",))))  # of the document itself
 
 
 def _not_there(request: Request, _: Exception) -> JSONResponse:

@@ -97,7 +97,8 @@ def test_the_key_is_told_where_one_is_needed(service: Service, document: dict[st
 
 def test_generated_requests_are_answered_as_the_document_says(url: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    # But for one check: what a checkpoint can make, and what a form can say, is less than a schema tells.
+    checks = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
     bounds = [
         "--phases",
         "examples,coverage,fuzzing",
@@ -109,6 +110,6 @@ def test_generated_requests_are_answered_as_the_document_says(url: str, tmp_path
     ]
     endless = ["--exclude-path-regex", "events$"]
     ended = subprocess.run(
-        [*command, "--checks", checks, *bounds, *endless], check=False, capture_output=True, text=True, cwd=tmp_path
+        [*command, *checks, *bounds, *endless], check=False, capture_output=True, text=True, cwd=tmp_path
     )
     assert ended.returncode == 0, ended.stdout[-5000:]
