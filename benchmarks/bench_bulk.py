@@ -223,16 +223,18 @@ def costs(folder: Path, checkpoint: Path, num_rows: int) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # as each worker has one CPU
+    lines: list[str] = []
     with TemporaryDirectory() as name:
         folder = Path(name)
         if options.rows:
             rows, told = rates(folder, options.checkpoint, options.rows, options.moved)
-            print(report.table(HEAD, rows))
-            print(f"\n- {told}; one worker a stage, one thread each, on {os.cpu_count()} CPUs")
-            print("- the best: a pipeline at the rate of its slower stage\n")
+            lines.append(f"{report.table(HEAD, rows)}\n")
+            lines.append(f"- {told}; one worker a stage, one thread each, on {os.cpu_count()} CPUs")
+            lines.append("- the best: a pipeline at the rate of its slower stage\n")
         with connected(num_cpus=2):
             curve = [costs(folder, options.checkpoint, number) for number in options.curve]
-    print(report.table(COST_HEAD, curve))
+    lines.append(report.table(COST_HEAD, curve))
+    report.publish("\n".join(lines), options.output, "Bulk generation", "benchmarks.bench_bulk", arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -243,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=40, help="of the loop and of the job; 0 leaves the first table out")
     parser.add_argument("--moved", type=int, default=4, help="rows by the released script's pattern")
     parser.add_argument("--curve", type=int, nargs="+", default=[100, 1_000], help="numbers of rows without stages")
+    parser.add_argument("--output", type=Path, help="a Markdown file to write")
     return parser
 
 

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -103,7 +104,8 @@ def main(arguments: Sequence[str]) -> None:
         f"- {engine.dialect.name}, {options.clients} clients of one process, {options.calls} calls of each kind"
     )
     lines.append(f"- a full queue holds {options.queued} videos of {NUM_TENANTS} tenants")
-    print("\n".join(lines))
+    title = f"The service's database, {engine.dialect.name}"
+    report.publish("\n".join(lines), options.output, title, "benchmarks.bench_database", ["URL", *arguments[1:]])
     bench.client.destroy()
     engine.dispose()
 
@@ -114,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--queued", type=int, default=10_000, help="videos in the full queue")
     parser.add_argument("--calls", type=int, default=300, help="of each kind")
     parser.add_argument("--clients", type=int, default=4, help="threads that call")
+    parser.add_argument("--output", type=Path, help="a Markdown file to write")
     return parser
 
 

@@ -137,10 +137,7 @@ def main(arguments: Sequence[str]) -> None:
             f"- relative difference of the frames: {error:.1e}",
         )
     )
-    print(result)
-    if options.output:
-        head = report.header("fv-ray and plain diffusers", "benchmarks.bench_diffusers", arguments, CPU, torch.float32)
-        options.output.write_text(f"{head}\n\n{result}\n", "utf-8")
+    report.publish(result, options.output, "fv-ray and plain diffusers", "benchmarks.bench_diffusers", arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

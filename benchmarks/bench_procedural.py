@@ -90,11 +90,7 @@ def main(arguments: Sequence[str]) -> None:
             "- at a preview's size there is no texture to be seen: 25 % is chance",
         )
     )
-    print(result)
-    if options.output:
-        cpu = torch.device("cpu")
-        head = report.header("The procedural world", "benchmarks.bench_procedural", arguments, cpu, torch.float32)
-        options.output.write_text(f"{head}\n\n{result}\n", "utf-8")
+    report.publish(result, options.output, "The procedural world", "benchmarks.bench_procedural", arguments)
 
 
 def _through_mp4(clip: np.ndarray) -> np.ndarray:

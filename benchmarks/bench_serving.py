@@ -153,10 +153,14 @@ def main(arguments: Sequence[str]) -> None:
         without_stages = config.model_copy(update={"stage_one": away, "stage_two": away})
         (creating, create_ms), (retrieving, retrieve_ms) = rates(without_stages, url, options.requests, options.clients)
     serve.shutdown()
-    print(report.table(HEAD, rows))
-    print(f"\n- medians of {options.videos} videos each; SQLite, results in a folder, on {os.cpu_count()} CPUs")
-    print(f"- {creating:.0f} creates and {retrieving:.0f} retrieves a second over HTTP, by {options.clients} clients")
-    print(f"- {create_ms:.1f} and {retrieve_ms:.1f} ms of CPU for each, of Serve's proxies and the ingress")
+    proxy = "HAProxy" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else "Serve's own proxy"
+    lines = [
+        f"{report.table(HEAD, rows)}\n",
+        f"- medians of {options.videos} videos each; SQLite, results in a folder, {proxy}, on {os.cpu_count()} CPUs",
+        f"- {creating:.0f} creates and {retrieving:.0f} retrieves a second over HTTP, by {options.clients} clients",
+        f"- {create_ms:.1f} and {retrieve_ms:.1f} ms of CPU for each, of the proxy and the ingress",
+    ]
+    report.publish("\n".join(lines), options.output, "The service", "benchmarks.bench_serving", arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -165,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--videos", type=int, default=9, help="of each kind")
     parser.add_argument("--requests", type=int, default=300, help="of each kind")
     parser.add_argument("--clients", type=int, default=4, help="threads that ask")
+    parser.add_argument("--output", type=Path, help="a Markdown file to write")
     return parser
 
 

@@ -110,11 +110,8 @@ def main(arguments: Sequence[str]) -> None:
     ceiling = roofline.measure_matmul_ceiling(device, dtype)
     rows = measure(bench, options.only)
     result = f"{stages_table(rows, subject.preset, ceiling)}\n\n{summary(rows, subject, ceiling, device)}"
-    print(result)
-    if options.output:
-        title = f"Both stages, {subject.checkpoint.name}"
-        head = report.header(title, "benchmarks.bench_stages", arguments, device, dtype)
-        options.output.write_text(f"{head}\n\n{result}\n", "utf-8")
+    title = f"Both stages, {subject.checkpoint.name}"
+    report.publish(result, options.output, title, "benchmarks.bench_stages", arguments, device, dtype)
 
 
 def _parser() -> argparse.ArgumentParser:

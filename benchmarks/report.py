@@ -5,9 +5,12 @@ import platform
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import diffusers
 import torch
+
+CPU = torch.device("cpu")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -30,6 +33,21 @@ def header(title: str, module: str, arguments: Sequence[str], device: torch.devi
             f"- command: `{shlex.join(['python', '-m', module, *arguments])}`",
         )
     )
+
+
+def publish(
+    result: str,
+    output: Path | None,
+    title: str,
+    module: str,
+    arguments: Sequence[str],
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Print a result, and write it to `output`, if there is one, below its header."""
+    print(result)
+    if output is not None:
+        output.write_text(f"{header(title, module, arguments, device, dtype)}\n\n{result}\n", "utf-8")
 
 
 def device_name(device: torch.device) -> str:
