@@ -117,6 +117,14 @@ class LifeCycle(RuleBasedStateMachine):
         is_kept = "stage_one" in parent.results and not parent.is_deleted and not stranger
         self.ask_for(new, {"stage_one": key} if is_kept else None)
 
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), key=st.sampled_from([None, "client/1"]))
+    def remix(self, data: st.DataObject, key: str | None) -> None:
+        parent = self.choose(data)
+        kind = "preview" if parent.new.kind == "preview" else "full"
+        asked = {"idempotency_key": key, "request_hash": f"remix {parent.id}", "parent_id": parent.id}
+        self.ask_for(a_video(parent.new.tenant, kind, **asked))  # type: ignore[arg-type]
+
     def ask_for(self, new: NewVideo, given: dict[Stage, str] | None = None) -> None:
         same_key = [model for model in self.models.values() if model.new.tenant == new.tenant and model.key is not None]
         first = next((model for model in same_key if model.key == new.idempotency_key), None)
