@@ -7,21 +7,19 @@ a problem.
 import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fv_ray.errors import InputError, StorageError
-from jobs.generation.read_lines import Problem, RawRow, read_csv, read_jsonl, read_text
+from jobs.generation.read_lines import RawRow, read_csv, read_jsonl, read_text
+from jobs.generation.read_parquet import read_parquet
 
 SUFFIXES = (".csv", ".jsonl", ".parquet", ".txt")
 PROTOCOLS = ("file", "gs", "https", "memory", "s3")
-MAX_GROUP_BYTES = 2**28
-"""Of a row group's column, unpacked: it is read whole."""
-ROWS_PER_BATCH = 256
 
 _LINE_READERS = {".csv": read_csv, ".jsonl": read_jsonl, ".txt": read_text}
 
@@ -64,19 +62,43 @@ def read_prompts(table: Table, known_columns: frozenset[str]) -> Iterator[RawRow
     """
     for path, name in table.files:
         suffix = PurePosixPath(path).suffix.lower()
-        try:
-            with table.fs.open(path, "rb") as file:
-                if suffix == ".parquet":
-                    yield from _read_parquet(pq.ParquetFile(file), name, known_columns)
-                else:
-                    with io.BufferedReader(file) as lines:  # fsspec's own readline knows no limit
-                        yield from _LINE_READERS[suffix](lines, name)
-        except pa.ArrowException as error:
-            told = str(error).splitlines()[0]
-            message = f"the rest of the file is no Parquet ({told}); write it again"
-            yield RawRow(name, problem=Problem("invalid_parquet", message))
-        except OSError as error:
-            raise StorageError(f"{path} cannot be read ({error}); it must be there: try again") from error
+        with _reading(path), table.fs.open(path, "rb") as file:
+            if suffix == ".parquet":
+                yield from read_parquet(_Stored(file, path), name, known_columns)  # type: ignore[arg-type]
+            else:
+                with io.BufferedReader(file) as lines:  # fsspec's own readline knows no limit
+                    yield from _LINE_READERS[suffix](lines, name)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Makes StorageErrors of the store's errors."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error}); it must be there: try again") from error
+
+
+class _Stored:
+    """What Arrow needs of a file, and its store's errors apart from Arrow's own OSErrors."""
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        self._file, self._path = file, path
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        with _reading(self._path):
+            return self._file.read(num_bytes)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _reading(self._path):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _paths(fs: fsspec.AbstractFileSystem, root: str) -> list[str]:
@@ -96,31 +118,3 @@ def _is_table(path: str) -> bool:
 
 def _is_hidden(path: str) -> bool:
     return any(part.startswith((".", "_")) for part in path.split("/"))
-
-
-def _read_parquet(file: pq.ParquetFile, name: str, known_columns: frozenset[str]) -> Iterator[RawRow]:
-    columns = file.schema_arrow.names
-    unknown = dict.fromkeys(column for column in columns if column not in known_columns)
-    known = [column for column in columns if column in known_columns]
-    number = 0
-    for group in range(file.num_row_groups):
-        metadata = file.metadata.row_group(group)
-        if _is_too_large(metadata, known):
-            for _ in range(metadata.num_rows):
-                number += 1
-                message = f"its row group has more than {MAX_GROUP_BYTES} bytes in a column; write smaller groups"
-                yield RawRow(f"{name}:{number}", problem=Problem("row_too_large", message))
-            continue
-        for batch in file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=known):
-            for fields in batch.to_pylist():
-                number += 1
-                yield RawRow(f"{name}:{number}", {**fields, **unknown})
-
-
-def _is_too_large(group: pq.RowGroupMetaData, known: list[str]) -> bool:
-    columns = (group.column(number) for number in range(group.num_columns))
-    return any(
-        column.total_uncompressed_size > MAX_GROUP_BYTES
-        for column in columns
-        if column.path_in_schema in known or column.path_in_schema.partition(".")[0] in known
-    )

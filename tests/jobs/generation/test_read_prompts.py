@@ -7,7 +7,6 @@ import pytest
 from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.errors import InputError
 from fv_ray.training.procedural.captions import split_words, vocabulary
-from jobs.generation import read_prompts as module
 from jobs.generation.check_rows import COLUMNS, Asking, check_rows
 from jobs.generation.read_prompts import find_tables, read_prompts
 
@@ -57,25 +56,11 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
         find_tables(str(tmp_path))
 
 
-def test_columns_of_parquet_keep_their_types_and_unknown_ones_are_named(tmp_path: Path) -> None:
-    columns = {"prompt": ["fox"], "stage_one.height": [32.0], "stage_two": [{"width": 64}], "author": ["a" * 100]}
-    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    (row,) = read_prompts(find_tables(str(tmp_path)), COLUMNS)
-    assert row.fields == {"prompt": "fox", "stage_one.height": 32.0, "stage_two": {"width": 64}, "author": None}
-
-
 def test_damaged_parquet_is_a_row_with_a_problem(folder: Path) -> None:
     data = (folder / "d.parquet").read_bytes()
     (folder / "d.parquet").write_bytes(data[:-20])
     assert ("d.parquet", "invalid_parquet") in rows(folder)
     assert ("more/a.CSV:2", "cat") in rows(folder)
-
-
-def test_a_row_group_of_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_GROUP_BYTES", 1000)
-    table = pa.table({"prompt": ["fox", "x" * 2000, "cat"]})
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
-    assert rows(tmp_path) == [("a.parquet:1", "fox"), ("a.parquet:2", "row_too_large"), ("a.parquet:3", "cat")]
 
 
 def test_every_shipped_prompt_can_be_made_and_says_nothing_that_the_embedded_model_does_not_know() -> None:
