@@ -133,7 +133,7 @@ class CheckpointInfo(Value):
         """
         name = self.default_preset if name is None else name
         if name not in self.presets:
-            raise InputError(f"there is no preset {name!r}; this checkpoint has {', '.join(self.presets)}")
+            raise InputError(f"there is no preset {shortened(name)}; this checkpoint has {', '.join(self.presets)}")
         return self.presets[name]
 
     def check(self, request: VideoRequest) -> None:

@@ -81,7 +81,8 @@ def changed_size(before: PixelSize, changes: Sides, limits: SizeLimits, param: s
     Raises:
         SizeRefused: it cannot be made.
     """
-    size = PixelSize(changes.width or before.width, changes.height or before.height)
+    width, height = changes.width, changes.height
+    size = PixelSize(before.width if width is None else width, before.height if height is None else height)
     _require_possible(size, limits, param)
     return size
 
@@ -127,7 +128,8 @@ def _preview_size(video: PixelSize, asked: Asked, preset: Preset, limits: SizeLi
 def _num_frames(asked: Asked, preset: Preset, checkpoint: CheckpointInfo) -> int:
     ours = f"{asked.place}num_frames"
     if asked.seconds is None:
-        return _checked_frames(asked.num_frames or preset.stage_one.num_frames, checkpoint, ours)
+        frames = preset.stage_one.num_frames if asked.num_frames is None else asked.num_frames
+        return _checked_frames(frames, checkpoint, ours)
     if asked.num_frames is not None:
         raise _twice("seconds", ours)
     allowed = frames_by_seconds(checkpoint)

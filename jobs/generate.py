@@ -29,12 +29,13 @@ from fv_ray.checkpoint import DEFAULT_MODEL
 from fv_ray.errors import EnhancerUnavailable, InputError, StorageError
 from jobs.enhance_rows import Enhancer, read_enhancer
 from jobs.generation.begin_run import note_attempt
-from jobs.generation.check_rows import Asking, read_changes
+from jobs.generation.check_rows import Asking
 from jobs.generation.drive_launch import RESUMABLE, Signals, listening
 from jobs.generation.finish_run import finish_run, finished
 from jobs.generation.make_rows import Launch, Workers, make_rows
 from jobs.generation.open_run import OpenRun, Wanted, open_run
 from jobs.generation.plan_items import plan_items
+from jobs.generation.type_fields import read_changes
 from jobs.generation.write_report import LaunchEnd, note_end, summary
 from jobs.read_pairs import read_pairs
 from jobs.run_command import run_command

@@ -71,8 +71,9 @@ def test_a_size_is_said_once(info: CheckpointInfo) -> None:
 def test_a_committed_size_is_checked_too(info: CheckpointInfo) -> None:
     before, limits = PixelSize(1920, 1072), info.stage_two_limits
     assert changed_size(before, Sides(width=1280), limits, "width") == PixelSize(1280, 1072)
-    with pytest.raises(SizeRefused, match="multiples of 16"):
-        changed_size(before, Sides(width=1000), limits, "width")
+    for width in (0, 1000):
+        with pytest.raises(SizeRefused, match="multiples of 16"):
+            changed_size(before, Sides(width=width), limits, "width")
 
 
 def frames_of(info: CheckpointInfo, **said: Any) -> int:
@@ -99,6 +100,7 @@ def test_a_length_is_told_as_it_was_asked_for(info: CheckpointInfo) -> None:
         ({"num_frames": 48}, "use 49"),
         ({"num_frames": 50}, "use 49"),
         ({"num_frames": 100_000}, "use 49"),
+        ({"num_frames": 0}, "use 1"),
         ({"seconds": "4", "num_frames": 33}, "give one"),
     ],
 )

@@ -6,45 +6,25 @@ does not say comes from the command and the checkpoint, its seed from its id.
 
 import hashlib
 import json
-import math
-import re
+import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from fv_ray.checkpoint import CheckpointInfo, Preset, shortened
 from fv_ray.errors import InputError, SizeRefused
 from fv_ray.prompts.enhanced import Enhanced
-from fv_ray.types import MAX_PROMPT_CHARACTERS, StageOneSampling, StageTwoSampling, Value, VideoRequest
+from fv_ray.types import MAX_PROMPT_CHARACTERS, Value, VideoRequest
 from fv_ray.work_key import stage_one_work_key, stage_two_work_key
 from fv_ray.works import ENCODING
-from jobs.generation.read_batch import is_batch_line, read_batch_line
+from jobs.generation.read_batch import is_batch_line
 from jobs.generation.read_lines import Problem, RawRow
 from jobs.generation.size_rows import size_row
+from jobs.generation.type_fields import SAMPLINGS, RowRefused, plain_fields
 
-SAMPLINGS: Mapping[str, type[BaseModel]] = {"stage_one": StageOneSampling, "stage_two": StageTwoSampling}
-
-
-def _plain_type(annotation: Any) -> type:  # noqa: ANN401
-    """int, float or str, of what a field is annotated with."""
-    inner = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return type(inner[0])
-    return _plain_type(inner[0]) if inner else annotation
-
-
-_TYPES: Mapping[str, type] = {
-    **dict.fromkeys(("id", "prompt", "preset", "size", "seconds"), str),
-    **dict.fromkeys(("seed", "num_frames"), int),
-} | {
-    f"{stage}.{name}": _plain_type(field.annotation)
-    for stage, sampling in SAMPLINGS.items()
-    for name, field in sampling.model_fields.items()
-}
-COLUMNS = frozenset({*_TYPES, *SAMPLINGS})
 MAX_ID_CHARACTERS = 256
-_NAMES = {int: "a whole number", float: "a number", str: "text"}
+_log = logging.getLogger(__name__)
 
 
 Makes = Literal["videos", "previews"]
@@ -82,14 +62,6 @@ class Row(Value):
     problem: Problem | None = None
 
 
-class RowRefused(Exception):
-    """A row cannot be made; carries its problem."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.problem = Problem(code, message)
-
-
 def check_rows(
     rows: Iterable[RawRow], asking: Asking, checkpoint: CheckpointInfo, ignored: frozenset[str] = frozenset()
 ) -> Iterator[Row]:
@@ -107,11 +79,20 @@ def check_rows(
         try:
             if raw.problem is not None:
                 raise RowRefused(raw.problem.code, raw.problem.message)
-            fields = plain_fields(raw, asking, ignored)
+            fields = plain_fields(raw, ignored, makes_previews=asking.makes == "previews")
             given_id = _checked_id(fields.get("id"), ids)
             yield _row(number, raw, given_id, fields, asking, checkpoint)
-        except RowRefused as refusal:
-            yield Row(number=number, place=raw.place, id=told_id, problem=refusal.problem)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone
+            yield Row(number=number, place=raw.place, id=told_id, problem=problem_of(error, raw))
+
+
+def problem_of(error: Exception, raw: RawRow) -> Problem:
+    """What a row's check has raised, for the table of errors; what nobody foresaw is logged too."""
+    if isinstance(error, RowRefused):
+        return error.problem
+    _log.error("the check of row %s failed", raw.place, exc_info=error)
+    told = f"the check of the row failed ({type(error).__name__}: {shortened(str(error), 200)})"
+    return Problem("unexpected_error", f"{told}; no row may do that: write it otherwise, and report it")
 
 
 def with_keys(row: Row, request: VideoRequest, checkpoint_digest: str, asking: Asking) -> Row:
@@ -169,73 +150,6 @@ def _usual(preset: Preset, asking: Asking) -> Preset:
     return Preset(**{stage: getattr(preset, stage).model_copy(update=getattr(asking, stage)) for stage in SAMPLINGS})
 
 
-def plain_fields(raw: RawRow, asking: Asking, ignored: frozenset[str]) -> dict[str, Any]:
-    """The row's values by the names of `COLUMNS` with dots, each of its type; what is empty is left out.
-
-    Raises:
-        RowRefused: one is not known, or of another type.
-    """
-    written = {name: value for name, value in raw.fields.items() if name not in ignored}
-    if is_batch_line(written):
-        try:
-            written = read_batch_line(written, makes_previews=asking.makes == "previews")
-        except InputError as error:
-            raise RowRefused("invalid_batch_line", str(error)) from None
-    fields = {}
-    for name, value in _flattened(written):
-        if name not in _TYPES:
-            told = (
-                f"there is no field {shortened(name)}; allowed are id, prompt, seed, preset, size, seconds, num_frames,"
-            )
-            raise RowRefused(
-                "unknown_field", f"{told} stage_one.NAME and stage_two.NAME: rename it, or give --ignore-column"
-            )
-        if value is None or (raw.has_text_only and value == "" and name != "prompt"):
-            continue
-        fields[name] = _typed(name, value, has_text_only=raw.has_text_only)
-    return fields
-
-
-def _flattened(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    for name, value in fields.items():
-        if name in SAMPLINGS and isinstance(value, dict):
-            yield from ((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
-        elif name in SAMPLINGS and value is None:
-            continue
-        elif name in SAMPLINGS:
-            raise RowRefused(
-                "wrong_type", f"{name} is {shortened(value)}; an object of parameters is allowed: write one"
-            )
-        else:
-            yield name, value
-
-
-def _typed(name: str, value: object, *, has_text_only: bool) -> object:
-    wanted = _TYPES[name]
-    if has_text_only and wanted is not str:
-        value = _number(str(value).strip())
-    if name in ("id", "seconds") and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RowRefused("not_a_number", f"{name} is {value}; a finite number is allowed: leave it empty or give one")
-    if wanted is int and isinstance(value, float) and value.is_integer():
-        return int(value)  # a column of whole numbers with gaps in it
-    fits = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
-    if not fits:
-        raise RowRefused("wrong_type", f"{name} is {shortened(value)}; {_NAMES[wanted]} is allowed: write it so")
-    return value
-
-
-def _number(text: str) -> int | float | str:
-    """What a cell of text means; itself, where that is no number."""
-    if re.fullmatch(r"[-+]?[0-9]{1,40}", text, re.ASCII):
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _names_of(stage: str, fields: Mapping[str, Any]) -> list[str]:
     return [name.partition(".")[2] for name in fields if name.startswith(f"{stage}.")]
 
@@ -273,22 +187,3 @@ def _told_id(raw: RawRow) -> str:
 def _content_id(fields: Mapping[str, Any]) -> str:
     """Of a row without an id: equal rows have the same, wherever they stand."""
     return hashlib.sha256(json.dumps(dict(sorted(fields.items()))).encode()).hexdigest()[:16]
-
-
-def read_changes(pairs: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Parameters of both stages, of what a person wrote as `stage_one.NAME` and `stage_two.NAME`.
-
-    Raises:
-        InputError: there is no such parameter, or it is of another type.
-    """
-    changes: dict[str, dict[str, Any]] = {stage: {} for stage in SAMPLINGS}
-    for name, text in pairs.items():
-        stage, _, inner = name.partition(".")
-        if name not in _TYPES or stage not in changes:
-            known = ", ".join(known for known in _TYPES if "." in known)
-            raise InputError(f"there is no parameter {shortened(name)}; allowed are {known}: give one of them")
-        try:
-            changes[stage][inner] = _typed(name, text, has_text_only=True)
-        except RowRefused as refusal:
-            raise InputError(str(refusal)) from None
-    return changes

@@ -21,9 +21,10 @@ from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 from jobs.generation.ask_store import ask
 from jobs.generation.begin_run import SUCCESS_FILE, look_at
-from jobs.generation.check_rows import COLUMNS, Asking, Row, RowRefused, plain_fields, row_key
+from jobs.generation.check_rows import Asking, Row, problem_of, row_key
 from jobs.generation.read_lines import RawRow
 from jobs.generation.read_prompts import find_tables, read_prompts
+from jobs.generation.type_fields import COLUMNS, RowRefused, plain_fields
 from jobs.generation.write_manifest import read_enhancement
 
 _CHANGES = ("prompt", "seed")
@@ -50,9 +51,9 @@ def choose_previews(
     for number, raw in enumerate(read_prompts(find_tables(source), COLUMNS)):
         try:
             yield chooser.row(number, raw)
-        except RowRefused as refusal:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone
             row_id = shortened(raw.fields.get("id", ""))[1:-1]
-            yield Row(number=number, place=raw.place, id=row_id, problem=refusal.problem)
+            yield Row(number=number, place=raw.place, id=row_id, problem=problem_of(error, raw))
 
 
 class _Chooser:
@@ -71,7 +72,7 @@ class _Chooser:
         """A checked row; raises RowRefused."""
         if raw.problem is not None:
             raise RowRefused(raw.problem.code, raw.problem.message)
-        fields = plain_fields(raw, self._asking, self._ignored)
+        fields = plain_fields(raw, self._ignored, makes_previews=False)
         row_id = fields.pop("id", "")
         if row_id not in self._previews:
             told = f"there is no preview of id {shortened(row_id)}; ids of the run are allowed: see its manifest"

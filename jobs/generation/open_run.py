@@ -13,13 +13,14 @@ from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from jobs.enhance_rows import Enhancer, require_enhancer
 from jobs.generation.ask_store import PATIENCE_S, ask
 from jobs.generation.begin_run import SUCCESS_FILE, Input, Settings, add_version, begin_run, look_at
-from jobs.generation.check_rows import COLUMNS, Asking, check_rows
+from jobs.generation.check_rows import Asking, check_rows
 from jobs.generation.choose_previews import choose_previews
 from jobs.generation.enhance_kept_rows import enhance_kept_rows
 from jobs.generation.find_ends import Ends
 from jobs.generation.keep_rows import KeptRows, keep_rows
 from jobs.generation.mark_rows import RowMarks
 from jobs.generation.read_prompts import find_tables, read_prompts
+from jobs.generation.type_fields import COLUMNS
 
 
 @dataclass(frozen=True)

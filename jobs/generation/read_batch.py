@@ -42,6 +42,8 @@ def read_batch_line(fields: Mapping[str, Any], *, makes_previews: bool) -> dict[
         told = f"{', '.join(_BODY)} with {', '.join(_OWN)}"
         raise InputError(f"the body has a field {shortened(sorted(unknown)[0])}; allowed are {told}: leave it out")
     if None not in (seeds := (body.get("seed"), own.get("seed"))) and seeds[0] != seeds[1]:
-        raise InputError(f"two seeds are given, {seeds[0]} and {seeds[1]}; one is allowed: give one")
+        raise InputError(
+            f"two seeds are given, {shortened(seeds[0])} and {shortened(seeds[1])}; one is allowed: give one"
+        )
     row = {"id": fields["custom_id"]} | {name: body.get(name) for name in ("prompt", "seed", "size", "seconds")}
     return row | {name: value for name, value in own.items() if value is not None}

@@ -12,11 +12,12 @@ from fv_ray.text_to_video import TextToVideo
 from fv_ray.types import VideoRequest, with_prompt
 from fv_ray.works import fetch, keep, preview_work, run_timed, video_work
 from jobs.generation.begin_run import Settings, begin_run
-from jobs.generation.check_rows import COLUMNS, Asking, Makes, Row, check_rows, with_keys
+from jobs.generation.check_rows import Asking, Makes, Row, check_rows, with_keys
 from jobs.generation.find_ends import Ends
 from jobs.generation.keep_rows import keep_rows
 from jobs.generation.mark_rows import RowMarks
 from jobs.generation.read_prompts import find_tables, read_prompts
+from jobs.generation.type_fields import COLUMNS
 from jobs.generation.write_manifest import write_manifest, write_success
 
 PROMPTS = [

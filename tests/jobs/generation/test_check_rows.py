@@ -8,8 +8,9 @@ from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import InputError
 from fv_ray.sizes import frames_by_seconds
 from fv_ray.work_key import stage_one_work_key
-from jobs.generation.check_rows import Asking, Row, check_rows, derived_seed, read_changes
+from jobs.generation.check_rows import Asking, Row, check_rows, derived_seed
 from jobs.generation.read_lines import Problem, RawRow
+from jobs.generation.type_fields import read_changes
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +66,12 @@ BATCH = {"custom_id": "a", "method": "POST", "url": "/v1/videos"}
         ({**BATCH, "body": {"prompt": "fox", "seconds": "60"}}, "invalid_value"),
         ({**BATCH, "body": {"prompt": "fox", "seconds": 1, "flashvideo": {"num_frames": 9}}}, "invalid_value"),
         ({"prompt": "fox", "size": "64x32", "stage_two.width": 64}, "invalid_value"),
+        ({"prompt": "fox", "size": "64x32", "stage_one.height": 0}, "invalid_size"),
+        ({"prompt": "fox", "size": "64x32", "stage_one.height": 10**400}, "invalid_value"),
+        ({"prompt": "fox", "size": "64x32", "num_frames": -(10**400)}, "invalid_value"),
+        ({"prompt": "fox", "stage_two.shift": 10**400}, "invalid_value"),
+        ({"prompt": "fox", "stage_one.prompt_prefix": "\ud800"}, "invalid_value"),
+        ({**BATCH, "body": {"prompt": "fox", "seed": 1, "flashvideo": {"seed": "\ud800"}}}, "invalid_batch_line"),
     ],
 )
 def test_a_row_that_cannot_be_made_says_why(info: CheckpointInfo, fields: Mapping[str, object], code: str) -> None:
@@ -73,6 +80,25 @@ def test_a_row_that_cannot_be_made_says_why(info: CheckpointInfo, fields: Mappin
     assert bad.problem is not None
     assert (bad.problem.code, bad.request, bad.key) == (code, None, "")
     assert first.problem is last.problem is None
+    assert Row.model_validate_json(bad.model_dump_json()) == bad
+    assert len(bad.problem.message) < 300
+
+
+class Odd:
+    """A value that nobody foresaw."""
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("odd")
+
+
+def test_a_check_that_fails_costs_its_own_row_and_is_logged(
+    info: CheckpointInfo, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, cat = check(info, {"id": "a", "prompt": Odd()}, {"prompt": "cat"})
+    assert odd.problem is not None
+    assert (odd.id, odd.problem.code, cat.problem) == ("a", "unexpected_error", None)
+    assert "(ZeroDivisionError: 'odd')" in odd.problem.message
+    assert "the check of row t:0 failed" in caplog.text
 
 
 def test_a_problem_of_reading_is_passed_on(info: CheckpointInfo) -> None:

@@ -11,9 +11,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from fv_ray.errors import StorageError
 from jobs.generation import read_parquet as module
-from jobs.generation.check_rows import COLUMNS
 from jobs.generation.read_lines import MAX_LINE_BYTES
 from jobs.generation.read_prompts import Table, find_tables, read_prompts
+from jobs.generation.type_fields import COLUMNS
 
 PROMPTS = ["fox", "cat", "dog", "hen"]
 DATED = {pa.timestamp("us"): 2**60, pa.date32(): 2**30}

@@ -7,8 +7,9 @@ import pytest
 from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.errors import InputError
 from fv_ray.training.procedural.captions import split_words, vocabulary
-from jobs.generation.check_rows import COLUMNS, Asking, check_rows
+from jobs.generation.check_rows import Asking, check_rows
 from jobs.generation.read_prompts import find_tables, read_prompts
+from jobs.generation.type_fields import COLUMNS
 
 ROOT = Path(__file__).parents[3]
 
