@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import typer
+
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.blobs import Blobs, open_blobs
 from fv_ray.checkpoint import CheckpointInfo
@@ -74,7 +76,7 @@ def open_run(wanted: Wanted, folder: Path) -> OpenRun:
     Raises:
         CheckpointError: the folder is no checkpoint, or cannot read prompts.
         EnhancerUnavailable: not all prompts are enhanced; those that are, are kept.
-        InputError: there is no row that can be made, or with `is_strict` one that cannot.
+        InputError: there is no row, or with `is_strict` one that cannot be made.
         StorageError: the output cannot be written, or is of another run.
     """
     checkpoint = CheckpointInfo.read(wanted.checkpoint)
@@ -119,15 +121,17 @@ def _checked_rows(wanted: Wanted, checkpoint: CheckpointInfo, blobs: Blobs, fold
     else:
         checked = choose_previews(wanted.from_previews, wanted.source, wanted.asking, checkpoint, wanted.ignored)
     rows = keep_rows(checked, folder / "rows.jsonl", marks)
-    told = rows.first_refused
-    if rows.num_refused == rows.num_rows:
-        first = f"the first one, {told.place}: {told.problem.message}" if told and told.problem else "it is empty"
-        raise InputError(f"no row of {wanted.source} can be made ({first}); one at least must be: mend the table")
-    if wanted.is_strict and told and told.problem:
-        raise InputError(
-            f"{rows.num_refused} of {rows.num_rows} rows cannot be made, the first one {told.place}: "
-            f"{told.problem.message}; with --strict all must be: mend them"
+    if not rows.num_rows:
+        raise InputError(f"{wanted.source} has no row; one at least must be there: mend the table")
+    refused = rows.first_refused
+    if refused and refused.problem:
+        told = (
+            f"{rows.num_refused} of {rows.num_rows} rows cannot be made, the first one {refused.place}: "
+            f"{refused.problem.message}"
         )
+        if wanted.is_strict:
+            raise InputError(f"{told}; with --strict all must be: mend them")
+        typer.echo(told, err=True)
     return rows
 
 
