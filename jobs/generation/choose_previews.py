@@ -44,9 +44,10 @@ def choose_previews(
     """A row for each that the table has.
 
     Raises:
-        InputError: there is no table.
+        InputError: there is no table, or the command asks for other previews.
         StorageError: the run is not finished, or is of another checkpoint.
     """
+    _refuse_other_previews(asking)
     chooser = _Chooser(asking, checkpoint, ignored, _previews(open_blobs(run_url), checkpoint))
     for number, raw in enumerate(read_prompts(find_tables(source), COLUMNS)):
         try:
@@ -54,6 +55,17 @@ def choose_previews(
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone
             row_id = shortened(raw.fields.get("id", ""))[1:-1]
             yield Row(number=number, place=raw.place, id=row_id, problem=problem_of(error, raw))
+
+
+def _refuse_other_previews(asking: Asking) -> None:
+    given = {
+        "--preset": asking.preset is not None,
+        "--set stage_one.NAME": bool(asking.stage_one),
+        "--seed": asking.seed != 0,
+    }
+    if options := [option for option, is_given in given.items() if is_given]:
+        told = f"{options[0]} is given with --from-previews; previews stay as they are, --set stage_two.NAME is allowed"
+        raise InputError(f"{told}: leave {options[0]} out")
 
 
 class _Chooser:

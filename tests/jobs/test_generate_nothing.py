@@ -61,3 +61,13 @@ def test_an_empty_table_is_refused(small_checkpoint: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"empty\.csv has no row; one at least must be there"):
         run(small_checkpoint, tmp_path / "out", source=str(table))
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [{"preset": "small"}, {"changes": ["stage_two.shift=2", "stage_one.height=32"]}, {"seed": 1}], ids=str
+)
+def test_chosen_previews_stay_as_they_are(small_checkpoint: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    table = tmp_path / "chosen.csv"
+    table.write_text("id\nfox\n")
+    with pytest.raises(InputError, match=r"is given with --from-previews; previews stay as they are"):
+        run(small_checkpoint, tmp_path / "out", from_previews=str(tmp_path / "run"), select=str(table), **options)
