@@ -6,7 +6,7 @@ The table has the column `id`; it may change what stage two does: `prompt`, `see
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -21,7 +21,7 @@ from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 from jobs.generation.ask_store import ask
 from jobs.generation.begin_run import SUCCESS_FILE, look_at
-from jobs.generation.check_rows import Asking, Row, problem_of, row_key
+from jobs.generation.check_rows import MAX_ID_CHARACTERS, Asking, Row, problem_of, row_key
 from jobs.generation.read_lines import RawRow
 from jobs.generation.read_prompts import find_tables, read_prompts
 from jobs.generation.type_fields import COLUMNS, RowRefused, plain_fields
@@ -48,8 +48,11 @@ def choose_previews(
         StorageError: the run is not finished, or is of another checkpoint.
     """
     _refuse_other_previews(asking)
-    chooser = _Chooser(asking, checkpoint, ignored, _previews(open_blobs(run_url), checkpoint))
-    for number, raw in enumerate(read_prompts(find_tables(source), COLUMNS)):
+    table = find_tables(source)
+    told = (str(raw.fields.get(name)) for raw in read_prompts(table, COLUMNS) for name in ("id", "custom_id"))
+    chosen = {row_id for row_id in told if len(row_id) <= MAX_ID_CHARACTERS}
+    chooser = _Chooser(asking, checkpoint, ignored, _previews(open_blobs(run_url), checkpoint, chosen))
+    for number, raw in enumerate(read_prompts(table, COLUMNS)):
         try:
             yield chooser.row(number, raw)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone
@@ -124,8 +127,8 @@ class _Chooser:
         return changed
 
 
-def _previews(blobs: Blobs, checkpoint: CheckpointInfo) -> dict[str, _MadePreview]:
-    """Those of a run, by id."""
+def _previews(blobs: Blobs, checkpoint: CheckpointInfo, chosen: Set[str]) -> dict[str, _MadePreview]:
+    """Those of a run that are chosen, by id; of the others, a part of the manifest is in memory at a time."""
     note, success = look_at(blobs).note, ask(blobs.read, SUCCESS_FILE)
     if note is None or success is None:
         raise StorageError(f"{blobs} has no {SUCCESS_FILE}; a finished run is allowed: finish it, then choose")
@@ -139,6 +142,6 @@ def _previews(blobs: Blobs, checkpoint: CheckpointInfo) -> dict[str, _MadePrevie
             found |= {
                 row["id"]: _MadePreview(row["preview_work_key"], row["request"], read_enhancement(row))
                 for row in table.to_pylist()
-                if row["preview_work_key"] is not None
+                if row["id"] in chosen and row["preview_work_key"] is not None
             }
     return found
