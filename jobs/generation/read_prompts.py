@@ -50,7 +50,7 @@ def find_tables(source: str) -> Table:
     if not paths:
         raise InputError(f"there is no table at {source}; allowed are {', '.join(SUFFIXES)}: give one, or a folder")
     folder = root if len(paths) > 1 or paths[0] != root else root.rpartition("/")[0]
-    return Table(fs, tuple((path, path.removeprefix(folder).lstrip("/")) for path in paths))
+    return Table(fs, tuple((path, _name(path.removeprefix(folder).lstrip("/"))) for path in paths))
 
 
 def read_prompts(table: Table, known_columns: frozenset[str]) -> Iterator[RawRow]:
@@ -110,6 +110,11 @@ def _paths(fs: fsspec.AbstractFileSystem, root: str) -> list[str]:
     else:
         return [root] if fs.exists(root) and _is_table(root) else []
     return sorted(path for path in found if _is_table(path) and not _is_hidden(path.removeprefix(fixed)))
+
+
+def _name(path: str) -> str:
+    """As JSON and Parquet can hold it: bytes of a disk's names that are no UTF-8 are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_table(path: str) -> bool:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,6 +56,11 @@ def test_an_input_that_is_none_is_refused(source: str, tmp_path: Path) -> None:
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no table at"):
         find_tables(str(tmp_path))
+
+
+def test_a_name_that_is_no_utf_8_is_told_escaped(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.txt")).write_text("fox\n")
+    assert rows(tmp_path) == [("a\\udcff.txt:1", "fox")]
 
 
 def test_damaged_parquet_is_a_row_with_a_problem(folder: Path) -> None:
