@@ -128,8 +128,8 @@ def _preview_size(video: PixelSize, asked: Asked, preset: Preset, limits: SizeLi
 def _num_frames(asked: Asked, preset: Preset, checkpoint: CheckpointInfo) -> int:
     ours = f"{asked.place}num_frames"
     if asked.seconds is None:
-        frames = preset.stage_one.num_frames if asked.num_frames is None else asked.num_frames
-        return _checked_frames(frames, checkpoint, ours)
+        wanted = preset.stage_one.num_frames if asked.num_frames is None else asked.num_frames
+        return _checked_frames(wanted, checkpoint, ours)
     if asked.num_frames is not None:
         raise _twice("seconds", ours)
     allowed = frames_by_seconds(checkpoint)

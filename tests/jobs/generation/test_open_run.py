@@ -1,4 +1,4 @@
-"""Tables of which nothing is made: what they leave, without a Ray."""
+"""Runs in which nothing is made: what they leave or why they are refused, without a Ray."""
 
 import json
 from pathlib import Path
