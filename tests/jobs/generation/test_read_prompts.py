@@ -6,11 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
-from fv_ray.errors import InputError
+from fv_ray.errors import InputError, StoreUnavailable
 from fv_ray.training.procedural.captions import split_words, vocabulary
+from jobs.generation import ask_store
+from jobs.generation import read_prompts as module
 from jobs.generation.check_rows import Asking, check_rows
 from jobs.generation.read_prompts import find_tables, read_prompts
 from jobs.generation.type_fields import COLUMNS
+from tests.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,6 +48,20 @@ def test_an_object_store_is_read(s3: object, folder: Path) -> None:  # noqa: ARG
 
     s3fs.S3FileSystem().pipe_file("bucket/table/b.txt", (folder / "b.txt").read_bytes())
     assert rows("s3://bucket/table") == [("b.txt:1", "fox")]
+
+
+def test_an_object_store_that_does_not_answer_is_told_as_what_passes(
+    s3: ObjectStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    monkeypatch.setattr(ask_store, "PATIENCE_S", 0)
+    s3fs.S3FileSystem().pipe_file("bucket/unreachable/b.txt", (folder / "b.txt").read_bytes())
+    table = find_tables("s3://bucket/unreachable/")
+    with s3.spoiled(lambda *_: "refuse"):
+        for use in (lambda: find_tables("s3://bucket/unreachable/"), lambda: list(read_prompts(table, COLUMNS))):
+            with pytest.raises(StoreUnavailable, match="cannot be reached .*: try again later"):
+                use()
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere/*.csv", "simplecache::file:///a.csv", "ftp://host/a.csv"])
