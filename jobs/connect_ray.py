@@ -18,6 +18,10 @@ NO_PROGRESS_TIMEOUT_S = 24 * 3600
 """Ray Data gives up after half an hour without a finished block, which films may take."""
 
 
+class RayGaveUp(StorageError):
+    """Ray cannot be reached, or cannot go on; later it may."""
+
+
 @contextmanager
 def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Iterator[None]:
     """Work on the cluster that RAY_ADDRESS names or on one of our own, unless there is a connection already.
@@ -27,7 +31,8 @@ def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Itera
         shows_bars: what workers write is shown here, and so their bars.
 
     Raises:
-        StorageError: Ray gave up, or a worker raised one of our own errors.
+        FvRayError: a worker raised it.
+        RayGaveUp: it cannot be reached, or cannot go on.
     """
     is_ours = not ray.is_initialized()
     if is_ours:
@@ -44,7 +49,7 @@ def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Itera
             ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
         except Exception as error:  # of any kind: a port that is taken, a machine too busy, a token that is missing
             told = f"Ray cannot be reached at {address!r} ({str(error).splitlines()[0]})"
-            raise StorageError(f"{told}; it must start, or RAY_ADDRESS must name a cluster: try again") from error
+            raise RayGaveUp(f"{told}; it must start, or RAY_ADDRESS must name a cluster: try again") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
@@ -80,7 +85,7 @@ def map_rows(
         tell: is told how far it is.
 
     Raises:
-        StorageError: Ray gave up, or a worker raised one of our own errors.
+        FvRayError: as `connected`.
     """
     found: list[dict[str, Any]] = []
     with connected():
@@ -121,11 +126,10 @@ def own_error(error: BaseException) -> FvRayError | None:
     return found
 
 
-def _cause(error: BaseException) -> Exception:
-    last_line = str(own_error(error) or error).strip().splitlines()[-1]
-    if own_error(error) is not None:
-        return StorageError(last_line)
-    return StorageError(f"Ray gave up ({last_line}); run the same command again")
+def _cause(error: RayError) -> FvRayError:
+    """What a worker raised, else that Ray gave up."""
+    last_line = str(error).strip().splitlines()[-1]
+    return own_error(error) or RayGaveUp(f"Ray gave up ({last_line}); run the same command again")
 
 
 def _hush() -> None:

@@ -110,7 +110,7 @@ def enhance_rows(rows: Sequence[PromptRow], enhancer: Enhancer) -> Iterator[tupl
 
     Raises:
         EnhancerUnavailable: the endpoint does not answer.
-        StorageError: Ray gave up.
+        RayGaveUp: with vLLM, Ray cannot be reached or cannot go on.
     """
     if enhancer.kind == "rules":
         return ((row.number, rules.enhance(row.prompt, row.seed, is_forced=enhancer.is_forced)) for row in rows)

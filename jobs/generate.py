@@ -26,7 +26,8 @@ from uuid import uuid4
 import typer
 
 from fv_ray.checkpoint import DEFAULT_MODEL
-from fv_ray.errors import EnhancerUnavailable, InputError, StorageError
+from fv_ray.errors import EnhancerUnavailable, InputError, StoreUnavailable
+from jobs.connect_ray import RayGaveUp
 from jobs.enhance_rows import Enhancer, read_enhancer
 from jobs.generation.begin_run import note_attempt
 from jobs.generation.check_rows import Asking
@@ -151,15 +152,15 @@ def _run(
     """The exit status."""
     try:
         run = open_run(wanted, folder)
-    except EnhancerUnavailable as error:
+        if (report := finished(run)) is None:
+            if status := _make(run, launch, signals):
+                return status
+            report = finish_run(run, prices, orphan_age_s, folder)
+    except (EnhancerUnavailable, RayGaveUp, StoreUnavailable) as error:  # another kind of error would only come again
         _tell(f"error: {error}")
         return RESUMABLE
     except SystemExit:  # SIGTERM while prompts are enhanced; where vLLM does that, Ray has a handler of its own
         return RESUMABLE
-    if (report := finished(run)) is None:
-        if status := _make(run, launch, signals):
-            return status
-        report = finish_run(run, prices, orphan_age_s, folder)
     if report is None:
         return RESUMABLE
     _tell(summary(report))
@@ -177,11 +178,7 @@ def _make(run: OpenRun, launch: Launch, signals: Signals) -> int:
         return TOO_MANY_ERRORS
     end, status = LaunchEnd(wall_s=0), 0
     if plan.num_rows:
-        try:
-            driven = make_rows(run, plan, launch, signals)
-        except StorageError as error:
-            _tell(f"error: {error}")
-            return RESUMABLE
+        driven = make_rows(run, plan, launch, signals)
         end = LaunchEnd(wall_s=0, first_row_s=driven.first_row_s, stages=dict(driven.figures))
         status = {"done": 0, "drained": RESUMABLE, "errors": TOO_MANY_ERRORS}[driven.reason]
     is_last = plan.num_rows and not status  # what is marked now is of the dead, and another launch counts it no more

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from fv_ray.blobs import Blobs
 from fv_ray.checkpoint import explain
-from fv_ray.errors import EnhancerUnavailable, StorageError
+from fv_ray.errors import StorageError
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest, with_prompt
 from jobs.enhance_rows import Enhancer, PromptRow, enhance_rows
@@ -48,7 +48,8 @@ def enhance_kept_rows(
         file: a new file, for the rows.
 
     Raises:
-        EnhancerUnavailable: it does not answer, or Ray gave up.
+        EnhancerUnavailable: it does not answer.
+        RayGaveUp: with vLLM, Ray cannot be reached or cannot go on.
         StorageError: the folder cannot be read or written.
     """
     remaining = iter(rows)
@@ -77,17 +78,10 @@ def _enhanced(window: Sequence[Row], enhancer: Enhancer, blobs: Blobs, pool: Thr
         typer.echo(f"{len(missing)} prompts to enhance, {len(found)} are", err=True)
         prompts = [PromptRow(number, asked[key].prompt, asked[key].seed) for number, key in enumerate(missing)]
         told = pool.map(
-            lambda each: (missing[each[0]], _keep(blobs, missing[each[0]], each[1])), _told(prompts, enhancer)
+            lambda each: (missing[each[0]], _keep(blobs, missing[each[0]], each[1])), enhance_rows(prompts, enhancer)
         )
         found |= dict(told)
     return found
-
-
-def _told(prompts: Sequence[PromptRow], enhancer: Enhancer) -> Iterator[tuple[int, Enhanced]]:
-    try:
-        yield from enhance_rows(prompts, enhancer)
-    except StorageError as error:  # of Ray, not of the run's folder
-        raise EnhancerUnavailable(str(error)) from error
 
 
 def _keep(blobs: Blobs, key: str, enhanced: Enhanced) -> Enhanced:

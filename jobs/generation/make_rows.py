@@ -67,7 +67,9 @@ def make_rows(run: OpenRun, plan: Plan, launch: Launch, signals: Signals) -> Dri
     """Do what is planned, on the cluster that RAY_ADDRESS names or on one of our own.
 
     Raises:
-        StorageError: Ray gave up, or the store did.
+        FvRayError: an actor cannot begin, as of a checkpoint that is broken.
+        RayGaveUp: it cannot be reached, or cannot go on.
+        StorageError: previews of an earlier run are gone, or the store refuses.
     """
     if plan.previews and run.wanted.from_previews is not None:
         told = f"{len(plan.previews)} previews of {run.wanted.from_previews} are not there any more"

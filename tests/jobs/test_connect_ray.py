@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
-from ray.exceptions import RayTaskError, UserCodeException
+import pytest
+from ray.exceptions import RayError, RayTaskError, UserCodeException
 
 from fv_ray.errors import InputError, StorageError
-from jobs.connect_ray import own_error
+from jobs.connect_ray import RayGaveUp, connected, own_error
 
 
 def raised(*errors: Exception) -> Exception:
@@ -47,3 +48,13 @@ def test_where_only_a_traceback_is_left_its_last_line_of_ours_is_it() -> None:
 
 def test_what_is_not_ours_is_none() -> None:
     assert own_error(raised(RuntimeError("out of memory"), ValueError("a value"))) is None
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+def test_what_a_worker_raised_is_told_from_what_ray_did() -> None:
+    task = RayTaskError("load", "Traceback", InputError("height is 20")).as_instanceof_cause()
+    with pytest.raises(InputError, match=r"^height is 20$"), connected():
+        raise task
+    with pytest.raises(RayGaveUp, match=r"^Ray gave up \(a node died\); run the same command again$"), connected():
+        raise RayError("a node died")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,8 +28,11 @@ from fv_ray.errors import CheckpointError, InputError, StorageError
 from fv_ray.types import VideoRequest, with_prompt
 from jobs import generate as module
 from jobs.generate import generate
+from jobs.generation import ask_store
+from jobs.generation.drive_launch import RESUMABLE
 from jobs.generation.mark_rows import RowError, RowMarks
 from tests.chat_endpoint import ERROR, chat_endpoint, completion
+from tests.object_store import ObjectStore
 from tests.prompts.test_enhancing import answer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(900)]
@@ -47,7 +51,7 @@ def write_table(file: Path, *rows: Mapping[str, Any]) -> str:
     return str(file)
 
 
-def run(checkpoint: Path, output: Path, **options: Any) -> int:
+def run(checkpoint: Path, output: Path | str, **options: Any) -> int:
     """The exit status."""
     workers = {"stage_one_workers": "1", "stage_two_workers": "1"}
     try:
@@ -251,6 +255,10 @@ def test_previews_that_are_chosen_become_the_videos_of_a_run_in_one_go(
     assert fox["video_sha256"] == whole["crisp fox"]["video_sha256"]
     assert not list(videos.glob("w/*/*/preview*"))
 
+    ArtifactStore.open(str(previews)).delete(cat["preview_work_key"])
+    with pytest.raises(StorageError, match="1 previews of .* are not there any more"):
+        run(small_checkpoint, tmp_path / "again", **options)
+
 
 @pytest.mark.filterwarnings("ignore::fv_ray.errors.UnknownWords")  # of the replica's warm-up
 def test_enhanced_rows_are_what_the_service_makes_of_the_same_prompts_in_every_launch(
@@ -346,6 +354,22 @@ def test_what_cannot_begin_is_told_before_ray_is_asked(
         run(small_checkpoint, output, source=table, enhance=True)
     assert not (output / "run.json").exists()
     assert run(small_checkpoint, output, source=table, max_error_rate=0.1) == module.TOO_MANY_ERRORS
+
+
+def test_a_store_that_does_not_answer_ends_a_launch_as_one_that_can_go_on(
+    small_checkpoint: Path, tmp_path: Path, s3: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask_store, "PATIENCE_S", 0)
+    table = write_table(tmp_path / "a.jsonl", *ROWS)
+    with s3.spoiled(lambda *_: "refuse"):
+        assert run(small_checkpoint, f"s3://bucket/{uuid4()}", source=table) == RESUMABLE
+        assert run(small_checkpoint, tmp_path / "out", source="s3://bucket/prompts.csv") == RESUMABLE
+
+
+def test_what_no_actor_can_do_is_an_error_and_not_for_another_launch(small_checkpoint: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "a.jsonl", ROWS[0])
+    with pytest.raises(InputError, match="attention"):
+        run(small_checkpoint, tmp_path / "out", source=table, attention_backend="nonsense")
 
 
 def test_the_command_tells_an_error_in_one_line(
