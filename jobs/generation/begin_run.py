@@ -120,11 +120,8 @@ def begin_run(blobs: Blobs, source: str, settings: Settings, rows: KeptRows, *, 
         StorageError: something else was begun here: each difference is named.
     """
     wanted = Input(num_rows=rows.num_rows, rows_sha256=rows.sha256)
-    begun = look_at(blobs)
+    begun = _look_at_ours(blobs)
     if begun.note is None:
-        if others := [path for path in ask(blobs.files, "") if not _is_beginning(path)]:
-            told = f"{blobs} holds {others[0]} and no {RUN_FILE}"
-            raise StorageError(f"{told}; a new folder or one of this job is allowed: give another output")
         note = RunNote(
             run_id=uuid4().hex,
             created_at=datetime.now(UTC),
@@ -144,11 +141,27 @@ def begin_run(blobs: Blobs, source: str, settings: Settings, rows: KeptRows, *, 
 
 
 def add_version(blobs: Blobs, version: int, reason: Reason, rows: Input) -> int:
-    """Say that there is more to do than the last manifest had; what was finished is so no more."""
+    """Say that there is more to do than the last manifest had; what was finished is so no more.
+
+    Raises:
+        StorageError: another launch has added that version meanwhile, of other rows.
+    """
     note = VersionNote(version=version + 1, reason=reason, created_at=datetime.now(UTC), input=rows)
-    ask(blobs.create, f"versions/{version + 1:04d}.json", note.model_dump_json(indent=2).encode())
-    ask(blobs.remove, SUCCESS_FILE)
-    return version + 1
+    path = f"versions/{note.version:04d}.json"
+    if not ask(blobs.create, path, note.model_dump_json(indent=2).encode()):
+        first = VersionNote.model_validate_json(ask(blobs.read, path) or b"").input
+        if first != rows:
+            told = f"{blobs}/{path} was written by another launch meanwhile, of {first.num_rows} rows"
+            raise StorageError(f"{told} and not of these {rows.num_rows}; the first one counts: run it again")
+    remove_earlier_success(blobs, note.version)
+    return note.version
+
+
+def remove_earlier_success(blobs: Blobs, version: int) -> None:
+    """Take back what was said of the end of an earlier version."""
+    content = ask(blobs.read, SUCCESS_FILE)
+    if content is not None and json.loads(content)["manifest_version"] < version:
+        ask(blobs.remove, SUCCESS_FILE)
 
 
 def note_attempt(blobs: Blobs, launch: str, arguments: Collection[str]) -> None:
@@ -159,6 +172,17 @@ def note_attempt(blobs: Blobs, launch: str, arguments: Collection[str]) -> None:
 
 def _json(told: object) -> bytes:
     return (json.dumps(told, indent=2) + "\n").encode()
+
+
+def _look_at_ours(blobs: Blobs) -> Begun:
+    """As `look_at`; a folder with files of something else is refused."""
+    begun = look_at(blobs)
+    if begun.note is None and (others := [path for path in ask(blobs.files, "") if not _is_beginning(path)]):
+        begun = look_at(blobs)  # they may be of a launch that has begun since
+        if begun.note is None:
+            told = f"{blobs} holds {others[0]} and no {RUN_FILE}"
+            raise StorageError(f"{told}; a new folder or one of this job is allowed: give another output")
+    return begun
 
 
 def _is_beginning(path: str) -> bool:

@@ -25,7 +25,7 @@ from fv_ray.preview_folder import PREVIEW_FILE
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
 from jobs.generation.ask_store import ask
-from jobs.generation.begin_run import SUCCESS_FILE
+from jobs.generation.begin_run import SUCCESS_FILE, remove_earlier_success
 from jobs.generation.check_rows import Row
 from jobs.generation.find_ends import End
 
@@ -127,13 +127,11 @@ def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int,
 
 
 def write_success(blobs: Blobs, version: int, written: Written) -> None:
-    """Say that all is there; of two launches the first one's word stands, which is the same.
+    """Say that all is there; of two launches the first one's word stands, and of two versions the later one's.
 
     What an earlier version has said goes first: who added this one may have been killed before that.
     """
-    earlier = ask(blobs.read, SUCCESS_FILE)
-    if earlier is not None and json.loads(earlier)["manifest_version"] != version:
-        ask(blobs.remove, SUCCESS_FILE)
+    remove_earlier_success(blobs, version)
     told = {
         "layout_version": int(LAYOUT_VERSION),
         "manifest_version": version,

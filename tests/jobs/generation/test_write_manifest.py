@@ -50,6 +50,6 @@ def test_a_manifest_of_no_row_has_its_columns(tmp_path: Path) -> None:
 def test_the_word_of_an_earlier_version_does_not_stand(place: str, tmp_path: Path) -> None:
     blobs = open_blobs(place)
     written = write_manifest(blobs, [refused(0)], 1, 8, tmp_path)
-    for version in (1, 1, 2):
+    for version in (1, 1, 2, 1):
         write_success(blobs, version, written)
     assert json.loads(blobs.read(SUCCESS_FILE) or b"")["manifest_version"] == 2
