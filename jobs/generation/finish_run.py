@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from jobs.generation.ask_store import ask
 from jobs.generation.begin_run import SUCCESS_FILE
 from jobs.generation.collect_garbage import collect_garbage
 from jobs.generation.open_run import OpenRun
-from jobs.generation.write_manifest import Written, write_manifest, write_success
+from jobs.generation.write_manifest import write_manifest, write_success
 from jobs.generation.write_report import REPORT_FILE, write_report
 
 
@@ -24,9 +26,13 @@ def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, f
         orphan_age_s: of files without a record that are removed.
         folder: for temporary files.
     """
-    written: Written = write_manifest(run.blobs, run.ends.of(run.rows), run.version, run.checkpoint.fps, folder)
+    written = write_manifest(run.blobs, run.ends.of(run.rows), run.version, run.checkpoint.fps, folder)
     if written.num_not_ended:
+        told = "rows have not ended: another launch has taken back what they came to"
+        typer.echo(f"{written.num_not_ended} {told}; the same command goes on", err=True)
         return None
+    if (first := finished(run)) is not None:  # by another launch
+        return first
     report = write_report(run.blobs, written, prices)
     collect_garbage(run.store, run.marks, orphan_age_s)
     write_success(run.blobs, run.version, written)
@@ -34,9 +40,9 @@ def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, f
 
 
 def finished(run: OpenRun) -> dict[str, Any] | None:
-    """The report of a run that is finished already."""
+    """The report of a run that is finished already, with this version or a later one."""
     success, report = ask(run.blobs.read, SUCCESS_FILE), ask(run.blobs.read, REPORT_FILE)
-    if success is None or report is None or json.loads(success)["manifest_version"] != run.version:
+    if success is None or report is None or json.loads(success)["manifest_version"] < run.version:
         return None
     told: dict[str, Any] = json.loads(report)
     return told

@@ -1,9 +1,10 @@
 """All rows with their ends to Parquet: a line an input row, in its order; the same bytes for the same rows and results.
 
-    ROOT/manifest/v0001/part-00000.parquet   every row
-         errors/v0001/part-00000.parquet     those that were not made, with the reason
-         _SUCCESS.json                       names the version and every part with its digest; written last
+    ROOT/manifest/v0001/part-00000-SHA.parquet   every row
+         errors/v0001/part-00000-SHA.parquet     those that were not made, with the reason
+         _SUCCESS.json                           names the version and every part with its digest; written last
 
+Parts have names of their content: of two launches that end at once neither writes over what the other one names.
 Nothing in the manifest differs between two runs of one input: times are in the records, a launch's in report.json.
 """
 
@@ -96,7 +97,7 @@ class Written:
     num_repeated: int = 0
     """Rows that ask for what an earlier one asks for."""
     num_not_ended: int = 0
-    """Neither made nor given up: a manifest with such rows is not written."""
+    """Neither made nor given up: a manifest with such rows is not stored."""
     useful_s: dict[str, float] = field(default_factory=dict)
     """Of the device, by stage and device: `stage_one/cpu`."""
     parts: dict[str, str] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Written:
 
 
 def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int, fps: int, folder: Path) -> Written:
-    """Write all parts; a killed call is just repeated.
+    """Store all parts, unless a row has not ended; a killed call is just repeated.
 
     Args:
         blobs: the run's folder.
@@ -113,23 +114,29 @@ def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int,
         fps: of the checkpoint.
         folder: for temporary files.
     """
-    written, rows, errors = Written(), _Parts(blobs, "manifest", version, MANIFEST, folder), None
-    errors = _Parts(blobs, "errors", version, ERRORS, folder)
+    written = Written()
+    rows = _Parts(f"manifest/v{version:04d}", MANIFEST, folder)
+    errors = _Parts(f"errors/v{version:04d}", ERRORS, folder)
     first: dict[bytes, int] = {}
     for row, end in ended:
         same_as = first.setdefault(bytes.fromhex(row.key), row.number) if row.key else row.number
         _count(written, row, end, is_repeated=same_as != row.number)
         rows.add(manifest_line(row, end, None if same_as == row.number else same_as, fps))
-        if not end.is_made:
-            errors.add(_error_line(row, end))
-    written.parts = rows.finish() | errors.finish()
+        if (line := _error_line(row, end)) is not None:
+            errors.add(line)
+    files = rows.finish() | errors.finish()
+    if not written.num_not_ended:
+        for path, (file, digest) in files.items():
+            ask(blobs.put, path, file)
+            written.parts[path] = digest
     return written
 
 
 def write_success(blobs: Blobs, version: int, written: Written) -> None:
     """Say that all is there; of two launches the first one's word stands, and of two versions the later one's.
 
-    What an earlier version has said goes first: who added this one may have been killed before that.
+    What an earlier version has said goes first: who added this one may have been killed before that. Parts that the
+    word does not name go last: they are of launches that came second, or were killed.
     """
     remove_earlier_success(blobs, version)
     told = {
@@ -141,34 +148,41 @@ def write_success(blobs: Blobs, version: int, written: Written) -> None:
         "parts": dict(sorted(written.parts.items())),
     }
     ask(blobs.create, SUCCESS_FILE, (json.dumps(told, indent=2) + "\n").encode())
+    stands = json.loads(ask(blobs.read, SUCCESS_FILE) or b"{}")
+    if stands.get("manifest_version") == version:
+        for table in ("manifest", "errors"):
+            for path in {*ask(blobs.files, f"{table}/v{version:04d}")} - stands["parts"].keys():
+                if "/." not in path:  # else it is hidden, and another launch is writing it
+                    ask(blobs.remove, path)
 
 
 class _Parts:
-    """Lines to parts, of which one is in memory."""
+    """Lines to parts in a folder on this machine, of which one is in memory."""
 
-    def __init__(self, blobs: Blobs, name: str, version: int, schema: pa.Schema, folder: Path) -> None:
-        self._blobs, self._schema, self._file = blobs, schema, folder / f"{name}.parquet"
-        self._place = f"{name}/v{version:04d}"
+    def __init__(self, place: str, schema: pa.Schema, folder: Path) -> None:
+        """Place: of the table, in the run's folder."""
+        self._place, self._schema, self._folder = place, schema, folder
         self._lines: list[dict[str, Any]] = []
-        self._digests: dict[str, str] = {}
+        self._files: dict[str, tuple[Path, str]] = {}
 
     def add(self, line: dict[str, Any]) -> None:
         self._lines.append(line)
         if len(self._lines) == ROWS_PER_PART:
             self._flush()
 
-    def finish(self) -> dict[str, str]:
-        """Digest of each part by its path; there is one at least, so that a reader finds the columns."""
-        if self._lines or not self._digests:
+    def finish(self) -> dict[str, tuple[Path, str]]:
+        """File and digest of each part by its path; there is one at least, so that a reader finds the columns."""
+        if self._lines or not self._files:
             self._flush()
-        return self._digests
+        return self._files
 
     def _flush(self) -> None:
-        path = f"{self._place}/part-{len(self._digests):05d}.parquet"
-        pq.write_table(pa.Table.from_pylist(self._lines, self._schema), self._file, compression="zstd")
-        ask(self._blobs.put, path, self._file)
-        with self._file.open("rb") as content:
-            self._digests[path] = hashlib.file_digest(content, "sha256").hexdigest()
+        name = f"part-{len(self._files):05d}"
+        file = self._folder / f"{self._place.replace('/', '-')}-{name}.parquet"
+        pq.write_table(pa.Table.from_pylist(self._lines, self._schema), file, compression="zstd")
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        self._files[f"{self._place}/{name}-{digest[:12]}.parquet"] = (file, digest)
         self._lines = []
 
 
@@ -239,11 +253,11 @@ def _record_columns(record: StageRecord) -> dict[str, Any]:
     return line
 
 
-def _error_line(row: Row, end: End) -> dict[str, Any]:
+def _error_line(row: Row, end: End) -> dict[str, Any] | None:
     line = {"row_number": row.number, "id": row.id, "place": row.place, "key": row.key or None}
     if row.problem is not None:
         return line | {"stage": "input", "code": row.problem.code, "message": row.problem.message, "attempts": 0}
     if end.error is None:
-        return line | {"stage": "none", "code": "not_ended", "message": "", "attempts": 0}
+        return None
     error = end.error
     return line | {"stage": error.stage, "code": error.code, "message": error.message, "attempts": error.attempts}

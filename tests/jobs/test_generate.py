@@ -71,7 +71,8 @@ def errors(output: Path, version: int = 1) -> dict[str, str]:
 
 
 def file_of_manifest(output: Path, version: int = 1) -> bytes:
-    return (output / "manifest" / f"v{version:04d}" / "part-00000.parquet").read_bytes()
+    (part,) = (output / "manifest" / f"v{version:04d}").glob("*.parquet")
+    return part.read_bytes()
 
 
 @pytest.fixture(scope="module")

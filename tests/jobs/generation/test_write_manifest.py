@@ -1,17 +1,31 @@
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from fv_ray.artifact_store import StageRecord
 from fv_ray.blobs import open_blobs
 from jobs.generation import write_manifest as module
 from jobs.generation.begin_run import SUCCESS_FILE
 from jobs.generation.check_rows import Row
 from jobs.generation.find_ends import End
+from jobs.generation.mark_rows import RowError
 from jobs.generation.read_lines import Problem
 from jobs.generation.write_manifest import MANIFEST, write_manifest, write_success
+from tests.artifact_writer import key
+
+NOW = datetime.now(UTC)
+PREVIEW = StageRecord(work_key=key(1), stage="stage_one", artifacts={}, device_seconds=1, device="cpu", created_at=NOW)
+MADE = End(preview=PREVIEW, is_made=True)
+GIVEN_UP = End(error=RowError(stage="stage_one", code="crash_loop", message="", attempts=3, node="a", created_at=NOW))
+
+
+def asked(number: int, end: End, work: int = 1) -> tuple[Row, End]:
+    """A row that asks for a work."""
+    return Row(number=number, place=f"t:{number}", id=str(number), key=key(work)), end
 
 
 def refused(number: int) -> tuple[Row, End]:
@@ -40,10 +54,32 @@ def test_parts_are_of_so_many_rows_and_of_the_same_bytes_each_time(
     ]
 
 
+def test_of_two_launches_that_end_at_once_the_first_one_s_parts_are_what_it_has_named(
+    place: str, tmp_path: Path
+) -> None:
+    """One has given a row up that the other one was making."""
+    blobs = open_blobs(place)
+    first, second = (write_manifest(blobs, [asked(0, end)], 1, 8, tmp_path) for end in (GIVEN_UP, MADE))
+    for written in (first, second):
+        write_success(blobs, 1, written)
+    parts = json.loads(blobs.read(SUCCESS_FILE) or b"")["parts"]
+    assert parts == first.parts
+    assert {path: sha256(blobs.read(path) or b"").hexdigest() for path in parts} == parts
+    assert {*blobs.files("manifest"), *blobs.files("errors")} == parts.keys()
+
+
+def test_a_manifest_with_rows_that_have_not_ended_is_not_stored(place: str, tmp_path: Path) -> None:
+    blobs = open_blobs(place)
+    written = write_manifest(blobs, [refused(0), asked(1, End()), asked(2, MADE)], 1, 8, tmp_path)
+    assert (written.num_rows, written.num_not_ended, written.parts) == (3, 1, {})
+    assert blobs.files("") == []
+
+
 def test_a_manifest_of_no_row_has_its_columns(tmp_path: Path) -> None:
     blobs = open_blobs(str(tmp_path / "run"))
     written = write_manifest(blobs, [], 1, 8, tmp_path)
-    assert pq.read_schema(tmp_path / "run" / "manifest" / "v0001" / "part-00000.parquet").names == MANIFEST.names
+    (part,) = (tmp_path / "run" / "manifest" / "v0001").glob("part-00000-*.parquet")
+    assert pq.read_schema(part).names == MANIFEST.names
     assert len(written.parts) == 2
 
 
