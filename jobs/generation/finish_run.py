@@ -26,7 +26,14 @@ def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, f
         orphan_age_s: of files without a record that are removed.
         folder: for temporary files.
     """
-    written = write_manifest(run.blobs, run.ends.of(run.rows), run.version, run.checkpoint.fps, folder)
+    written = write_manifest(
+        run.blobs,
+        run.ends.of(run.rows),
+        run.version,
+        run.checkpoint.fps,
+        folder,
+        has_own_previews=run.wanted.from_previews is None,
+    )
     if written.num_not_ended:
         told = "rows have not ended: another launch has taken back what they came to"
         typer.echo(f"{written.num_not_ended} {told}; the same command goes on", err=True)

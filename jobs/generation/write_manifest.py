@@ -95,16 +95,24 @@ class Written:
     num_made: int = 0
     num_errors: int = 0
     num_repeated: int = 0
-    """Rows that ask for what an earlier one asks for."""
+    """Made rows that ask for what an earlier one asks for."""
     num_not_ended: int = 0
     """Neither made nor given up: a manifest with such rows is not stored."""
     useful_s: dict[str, float] = field(default_factory=dict)
-    """Of the device, by stage and device: `stage_one/cpu`."""
+    """Of the device, by stage and device: `stage_one/cpu`; of each work once."""
     parts: dict[str, str] = field(default_factory=dict)
     """Digest by path."""
 
 
-def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int, fps: int, folder: Path) -> Written:
+def write_manifest(
+    blobs: Blobs,
+    ended: Iterable[tuple[Row, End]],
+    version: int,
+    fps: int,
+    folder: Path,
+    *,
+    has_own_previews: bool = True,
+) -> Written:
     """Store all parts, unless a row has not ended; a killed call is just repeated.
 
     Args:
@@ -113,14 +121,16 @@ def write_manifest(blobs: Blobs, ended: Iterable[tuple[Row, End]], version: int,
         version: of the manifest.
         fps: of the checkpoint.
         folder: for temporary files.
+        has_own_previews: else their seconds are an earlier run's.
     """
-    written = Written()
+    written, works = Written(), set[bytes]()
     rows = _Parts(f"manifest/v{version:04d}", MANIFEST, folder)
     errors = _Parts(f"errors/v{version:04d}", ERRORS, folder)
     first: dict[bytes, int] = {}
     for row, end in ended:
         same_as = first.setdefault(bytes.fromhex(row.key), row.number) if row.key else row.number
         _count(written, row, end, is_repeated=same_as != row.number)
+        _add_seconds(written, works, (end.preview if has_own_previews else None, end.video))
         rows.add(manifest_line(row, end, None if same_as == row.number else same_as, fps))
         if (line := _error_line(row, end)) is not None:
             errors.add(line)
@@ -188,12 +198,17 @@ class _Parts:
 
 def _count(written: Written, row: Row, end: End, *, is_repeated: bool) -> None:
     written.num_rows += 1
-    written.num_repeated += is_repeated
+    written.num_repeated += is_repeated and end.is_made
     written.num_made += end.is_made
     written.num_errors += not end.is_made
     written.num_not_ended += not end.is_made and end.error is None and row.problem is None
-    for record in (end.preview, end.video):
-        if record is not None and not is_repeated:
+
+
+def _add_seconds(written: Written, works: set[bytes], records: Iterable[StageRecord | None]) -> None:
+    """Add those of works that are not in `works`, and put them there."""
+    for record in records:
+        if record is not None and (work := bytes.fromhex(record.work_key)) not in works:
+            works.add(work)
             name = f"{record.stage}/{record.device}"
             written.useful_s[name] = written.useful_s.get(name, 0.0) + record.device_seconds
 

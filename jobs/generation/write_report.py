@@ -85,7 +85,7 @@ def _ends(blobs: Blobs) -> list[LaunchEnd]:
 def _report(
     written: Written, ends: list[LaunchEnd], prices: Mapping[str, float], *, num_launches: int
 ) -> dict[str, Any]:
-    num_videos = max(written.num_made - written.num_repeated, 0)
+    num_videos = written.num_made - written.num_repeated
     stages = {stage: _stage(stage, ends) for stage in ("stage_one", "stage_two")}
     useful_s = sum(written.useful_s.values())
     costs = {

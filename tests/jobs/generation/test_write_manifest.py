@@ -75,6 +75,21 @@ def test_a_manifest_with_rows_that_have_not_ended_is_not_stored(place: str, tmp_
     assert blobs.files("") == []
 
 
+def test_seconds_are_counted_once_a_work_and_only_of_works_of_this_run(tmp_path: Path) -> None:
+    """Two videos of one preview, one of them asked for twice, and a failed row that is asked for twice."""
+    blobs = open_blobs(str(tmp_path / "run"))
+    two, three = (
+        End(PREVIEW, PREVIEW.model_copy(update={"work_key": key(work), "stage": "stage_two"}), is_made=True)
+        for work in (2, 3)
+    )
+    ends = [(two, 2), (three, 3), (three, 3), (GIVEN_UP, 4), (GIVEN_UP, 4)]
+    rows = [asked(number, end, work) for number, (end, work) in enumerate(ends)]
+    written = write_manifest(blobs, rows, 1, 8, tmp_path)
+    assert written.useful_s == {"stage_one/cpu": 1, "stage_two/cpu": 2}
+    assert (written.num_made, written.num_errors, written.num_repeated) == (3, 2, 1)
+    assert write_manifest(blobs, rows, 1, 8, tmp_path, has_own_previews=False).useful_s == {"stage_two/cpu": 2}
+
+
 def test_a_manifest_of_no_row_has_its_columns(tmp_path: Path) -> None:
     blobs = open_blobs(str(tmp_path / "run"))
     written = write_manifest(blobs, [], 1, 8, tmp_path)
