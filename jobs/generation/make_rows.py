@@ -94,7 +94,6 @@ def make_rows(run: OpenRun, plan: Plan, launch: Launch, signals: Signals) -> Dri
 def _pipeline(run: OpenRun, plan: Plan, launch: Launch, *, makes_videos: bool) -> Pipeline:
     num_gpus = ray.cluster_resources().get("GPU", 0)
     device = launch.device or ("cuda" if num_gpus else "cpu")
-    share = 0.0 if device == "cpu" else 1.0 if num_gpus > 1 or not makes_videos else 0.5
     worker = Worker(
         checkpoint=str(run.wanted.checkpoint.resolve()),
         store_url=_absolute(run.wanted.output),
@@ -106,11 +105,28 @@ def _pipeline(run: OpenRun, plan: Plan, launch: Launch, *, makes_videos: bool) -
         stall_s=launch.stall_s,
         makes_videos=makes_videos,
     )
+    is_shared = device == "cuda" and num_gpus <= 1 and makes_videos
+    share = 0.0 if device == "cpu" else 0.5 if is_shared else 1.0
     pools = (
-        Pool(stage, wanted.least, wanted.most, launch.num_cpus, share if wanted.num_gpus is None else wanted.num_gpus)
+        make_pool(stage, wanted, launch.num_cpus, share)
         for stage, wanted in ((StageOneWorker, launch.stage_one), (StageTwoWorker, launch.stage_two))
     )
     return Pipeline(plan.previews, plan.halves, worker, *pools)
+
+
+def make_pool(stage: type[StageOneWorker | StageTwoWorker], wanted: Workers, num_cpus: float, share: float) -> Pool:
+    """A stage's actors.
+
+    Args:
+        stage: of them.
+        wanted: how many there may be.
+        num_cpus: of each.
+        share: of a GPU, where nothing else is wanted. The half of the only one is for a single actor: two of one stage
+            would have too little memory as soon as the other stage has none.
+    """
+    is_half = wanted.num_gpus is None and 0 < share < 1
+    most = wanted.least if is_half and wanted.most is None else wanted.most
+    return Pool(stage, wanted.least, most, num_cpus, share if wanted.num_gpus is None else wanted.num_gpus)
 
 
 def _absolute(url: str) -> str:
