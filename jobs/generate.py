@@ -10,7 +10,8 @@
            report.json        counts, seconds, cost
            _SUCCESS.json      written last
 
-Exit status: 0 all is made, 3 made but for rows with errors, 4 too many errors, 75 stopped: the same command goes on.
+Exit status: 0 all is made, 3 made but for rows with errors, 4 too many errors (where rows are left there is no manifest
+yet), 75 stopped: the same command goes on.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from jobs.read_pairs import read_pairs
 from jobs.run_command import run_command
 
 WITH_ERRORS, TOO_MANY_ERRORS = 3, 4
+_TOO_MANY = "more rows have errors than --max-error-rate allows"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -164,6 +166,9 @@ def _run(
     if report is None:
         return RESUMABLE
     _tell(summary(report))
+    if report["num_errors"] > launch.max_error_rate * report["num_rows"]:
+        _tell(_TOO_MANY)
+        return TOO_MANY_ERRORS
     return WITH_ERRORS if report["num_errors"] else 0
 
 
@@ -174,7 +179,8 @@ def _make(run: OpenRun, launch: Launch, signals: Signals) -> int:
     _, begun = run.marks.read_all()
     plan = plan_items(run.ends.of(run.rows), begun)
     _tell(f"{run.rows.num_rows} rows: {plan.num_rows} to make, {plan.num_failed} with errors")
-    if plan.num_failed > launch.max_error_rate * run.rows.num_rows:
+    if plan.num_rows and plan.num_failed > launch.max_error_rate * run.rows.num_rows:
+        _tell(_TOO_MANY)
         return TOO_MANY_ERRORS
     end, status = LaunchEnd(wall_s=0), 0
     if plan.num_rows:
@@ -186,7 +192,7 @@ def _make(run: OpenRun, launch: Launch, signals: Signals) -> int:
     changes = {"wall_s": time.monotonic() - start_s, "num_lost": num_lost}
     note_end(run.blobs, name, end.model_copy(update=changes))
     if status:
-        _tell("too many rows have errors" if status == TOO_MANY_ERRORS else "stopped; the same command goes on")
+        _tell(_TOO_MANY if status == TOO_MANY_ERRORS else "stopped; the same command goes on")
     return status
 
 

@@ -153,7 +153,8 @@ def test_a_finished_run_asks_nothing_of_ray_and_another_command_is_refused(
 ) -> None:
     monkeypatch.setattr(module, "make_rows", lambda *_: pytest.fail("Ray was asked"))
     table, output = str(made / "prompts.jsonl"), made / "out"
-    assert run(small_checkpoint, output, source=table) == module.WITH_ERRORS
+    for rate, status in ((1, module.WITH_ERRORS), (0.2, module.WITH_ERRORS), (0.1, module.TOO_MANY_ERRORS)):
+        assert run(small_checkpoint, output, source=table, max_error_rate=rate) == status
     with pytest.raises(StorageError, match=r"asking.seed is 0 there and 1 here"):
         run(small_checkpoint, output, source=table, seed=1)
     with pytest.raises(StorageError, match=r"asking.stage_two.shift is None there and 2 here"):
@@ -183,7 +184,7 @@ def test_what_is_left_is_made_alone_and_the_manifest_is_the_same(
     store.delete(cat["video_work_key"])
     error = {"stage": "stage_two", "code": "crash_loop", "message": "", "attempts": 3, "node": "a"}
     marks.give_up(cat["key"], RowError.model_validate({**error, "created_at": "2026-01-01T00:00:00Z"}))
-    assert run(small_checkpoint, output, source=table) == module.WITH_ERRORS
+    assert run(small_checkpoint, output, source=table, max_error_rate=0.3) == module.TOO_MANY_ERRORS  # none is left
     assert errors(output) == {"bad": "invalid_value", "cat": "crash_loop"}
 
     kept = {path: path.stat().st_ino for path in output.rglob("w/**/*") if path.is_file()}
