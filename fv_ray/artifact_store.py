@@ -91,19 +91,21 @@ class ArtifactStore:
         return store
 
     def find(self, work_key: str) -> StageRecord | None:
-        """The record of that work, where it is done."""
+        """The record of that work, where it is done. One that is not understood is ArtifactDamaged."""
         content = self._blobs.read(f"{_folder(work_key)}/{RECORD_FILE}")
         return None if content is None else self._parse(content, work_key)
 
     def find_whole(self, work_key: str) -> StageRecord | None:
-        """As `find`, every file read. The record of a damaged one is removed, so that its work can be done again."""
-        record = self.find(work_key)
+        """As `find`, every file read. A record that is damaged, or has a damaged file, is removed."""
+        path = f"{_folder(work_key)}/{RECORD_FILE}"
+        content = self._blobs.read(path)
         try:
+            record = None if content is None else self._parse(content, work_key)
             for artifact in record.artifacts.values() if record else ():
                 self.read(artifact)
         except ArtifactDamaged:
-            if self.find(work_key) == record:  # else somebody has done it again meanwhile
-                self._blobs.remove(f"{_folder(work_key)}/{RECORD_FILE}")
+            if self._blobs.read(path) == content:  # else somebody has done it again meanwhile
+                self._blobs.remove(path)
             return None
         return record
 
@@ -241,10 +243,10 @@ class ArtifactStore:
         try:
             record = StageRecord.model_validate_json(content)
         except ValidationError as error:
-            raise StorageError(f"{told} ({explain(error)}); delete the work and run it again") from error
+            raise ArtifactDamaged(f"{told} ({explain(error)}); delete the work and run it again") from error
         paths = [file.path for file in record.artifacts.values()]
         if record.work_key != work_key or not all(path.startswith(f"{_folder(work_key)}/") for path in paths):
-            raise StorageError(
+            raise ArtifactDamaged(
                 f"{told}: it is of {record.work_key} with {paths}, and only its own work with files in its folder is "
                 "allowed; delete the work and run it again"
             )

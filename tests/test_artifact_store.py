@@ -215,6 +215,8 @@ def test_a_record_that_is_not_ours_is_refused(tmp_path: Path, change: bytes, int
         commit(store, tmp_path)
     (file.parent / ".left").touch()
     assert store.sweep(SOON) == 0
+    assert store.find_whole(WORK) is None
+    assert commit(store, tmp_path) == store.find_whole(WORK)
 
 
 @pytest.mark.parametrize("name", ["../x.mp4", "a b.mp4", "preview", ".mp4", "Preview.mp4", "a/b.mp4", "x.mp4\n"])

@@ -211,6 +211,7 @@ def test_a_damaged_video_is_made_again_where_files_are_checked(
     preview.unlink()
     assert run(small_checkpoint, output, source=table) == module.WITH_ERRORS
     assert not preview.exists()
+    (preview.parent / "record.json").write_bytes(b"")
 
     for _ in range(2):
         assert run(small_checkpoint, output, source=table, check_files=True) == module.WITH_ERRORS
