@@ -97,7 +97,8 @@ class Run:
             told = _sidecar(ask(store.read, sidecar), sidecar.path)
             row = Row(number=number, place="", id=key[:16], request=told.request, key=key)
             preview, video = (record, None) if self.kind == "preview" else (None, record)
-            yield _row(manifest_line(row, End(preview, video, is_made=True), None, told.fps), self.kind, "")
+            end, digest = End(preview, video, is_made=True), self.note.settings.checkpoint_digest
+            yield _row(manifest_line(row, end, None, told.fps, digest), self.kind, "")
 
     @property
     def kind(self) -> str:

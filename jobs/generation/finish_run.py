@@ -30,7 +30,7 @@ def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, f
         run.blobs,
         run.ends.of(run.rows),
         run.version,
-        run.checkpoint.fps,
+        run.checkpoint,
         folder,
         has_own_previews=run.wanted.from_previews is None,
     )

@@ -25,6 +25,7 @@ from jobs.generation.ask_store import ask
 
 ERROR_FILE = "error.json"
 _BEGUN = "begun-"
+_OF_THE_REQUEST = ("input_error", "numerical_error")
 
 
 class RowError(Value):
@@ -36,6 +37,11 @@ class RowError(Value):
     attempts: Annotated[int, Field(ge=1)]
     node: str
     created_at: AwareDatetime
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether --retry-errors may make it: what the request alone decides would only come again."""
+        return self.code not in _OF_THE_REQUEST
 
 
 class RowMarks:

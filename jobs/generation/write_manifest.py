@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from fv_ray.artifact_store import StageRecord
 from fv_ray.blobs import Blobs
+from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.preview_folder import PREVIEW_FILE
 from fv_ray.prompts.enhanced import Enhanced
 from fv_ray.types import VideoRequest
@@ -69,6 +70,7 @@ MANIFEST = pa.schema(
         *(pa.field(f"{name}_num_bytes", pa.int64()) for name in _TOLD_WHOLE),
         pa.field("enhanced_prompt", pa.string()),
         pa.field("enhancement", pa.string()),
+        pa.field("checkpoint_digest", pa.string()),
     ],
     {"fv_ray_layout": LAYOUT_VERSION},
 )
@@ -82,6 +84,7 @@ ERRORS = pa.schema(
         pa.field("code", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("retryable", pa.bool_()),
     ],
     {"fv_ray_layout": LAYOUT_VERSION},
 )
@@ -108,7 +111,7 @@ def write_manifest(
     blobs: Blobs,
     ended: Iterable[tuple[Row, End]],
     version: int,
-    fps: int,
+    checkpoint: CheckpointInfo,
     folder: Path,
     *,
     has_own_previews: bool = True,
@@ -119,7 +122,7 @@ def write_manifest(
         blobs: the run's folder.
         ended: every row with its end, in order.
         version: of the manifest.
-        fps: of the checkpoint.
+        checkpoint: that has made them.
         folder: for temporary files.
         has_own_previews: else their seconds are an earlier run's.
     """
@@ -131,7 +134,8 @@ def write_manifest(
         same_as = first.setdefault(bytes.fromhex(row.key), row.number) if row.key else row.number
         _count(written, row, end, is_repeated=same_as != row.number)
         _add_seconds(written, works, (end.preview if has_own_previews else None, end.video))
-        rows.add(manifest_line(row, end, None if same_as == row.number else same_as, fps))
+        same_as_row = None if same_as == row.number else same_as
+        rows.add(manifest_line(row, end, same_as_row, checkpoint.fps, checkpoint.digest))
         if (line := _error_line(row, end)) is not None:
             errors.add(line)
     files = rows.finish() | errors.finish()
@@ -213,7 +217,7 @@ def _add_seconds(written: Written, works: set[bytes], records: Iterable[StageRec
             written.useful_s[name] = written.useful_s.get(name, 0.0) + record.device_seconds
 
 
-def manifest_line(row: Row, end: End, same_as: int | None, fps: int) -> dict[str, Any]:
+def manifest_line(row: Row, end: End, same_as: int | None, fps: int, checkpoint_digest: str) -> dict[str, Any]:
     """What `MANIFEST` says of a row."""
     code = end.error.code if end.error else row.problem.code if row.problem else None
     line: dict[str, Any] = {
@@ -225,6 +229,7 @@ def manifest_line(row: Row, end: End, same_as: int | None, fps: int) -> dict[str
     }
     if row.request is not None:
         line |= _request_columns(row, row.request, fps, is_preview=end.video is None)
+        line["checkpoint_digest"] = checkpoint_digest
     for record in (end.preview, end.video):
         if record is not None:
             line |= _record_columns(record)
@@ -271,8 +276,9 @@ def _record_columns(record: StageRecord) -> dict[str, Any]:
 def _error_line(row: Row, end: End) -> dict[str, Any] | None:
     line = {"row_number": row.number, "id": row.id, "place": row.place, "key": row.key or None}
     if row.problem is not None:
-        return line | {"stage": "input", "code": row.problem.code, "message": row.problem.message, "attempts": 0}
-    if end.error is None:
+        told = {"stage": "input", "code": row.problem.code, "message": row.problem.message}
+        return line | told | {"attempts": 0, "retryable": False}
+    if (error := end.error) is None:
         return None
-    error = end.error
-    return line | {"stage": error.stage, "code": error.code, "message": error.message, "attempts": error.attempts}
+    told = {"stage": error.stage, "code": error.code, "message": error.message}
+    return line | told | {"attempts": error.attempts, "retryable": error.is_retryable}

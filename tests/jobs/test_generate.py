@@ -83,7 +83,7 @@ def made(small_checkpoint: Path, ray_local: None, tmp_path_factory: pytest.TempP
     return folder
 
 
-def test_every_row_has_its_line_and_every_file_its_digest(made: Path) -> None:
+def test_every_row_has_its_line_and_every_file_its_digest(made: Path, small_checkpoint: Path) -> None:
     output = made / "out"
     rows = manifest(output)
     assert [(row["row_number"], row["id"], row["status"]) for row in rows] == [
@@ -94,7 +94,8 @@ def test_every_row_has_its_line_and_every_file_its_digest(made: Path) -> None:
     assert again["video_path"] == fox["video_path"]
     assert crisp["preview_path"] == fox["preview_path"]
     assert crisp["video_path"] != fox["video_path"]
-    assert (bad["error_code"], bad["video_path"]) == ("invalid_value", None)
+    assert (bad["error_code"], bad["video_path"], bad["checkpoint_digest"]) == ("invalid_value", None, None)
+    assert {row["checkpoint_digest"] for row in rows[:4]} == {CheckpointInfo.read(small_checkpoint).digest}
     assert errors(output) == {"bad": "invalid_value"}
     for row in rows[:4]:
         for name in ("video", "preview", "latents"):

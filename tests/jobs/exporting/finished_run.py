@@ -65,7 +65,7 @@ def make_run(
         if row.request is not None:
             _make(models, store, row.request, makes, folder / str(row.number))
     ends = Ends(store, store, RowMarks(blobs), makes, checkpoint.digest, asking.salt)
-    write_success(blobs, version, write_manifest(blobs, ends.of(rows), version, checkpoint.fps, folder))
+    write_success(blobs, version, write_manifest(blobs, ends.of(rows), version, checkpoint, folder))
     return folder / "run"
 
 
