@@ -1,6 +1,7 @@
 """A table of prompts to a data set of videos, on Ray Data, resumable to the row.
 
     OUTPUT/run.json           what was asked for; written first, never changed
+           dtype.json         of the weights, where that leaves it open
            w/KK/KEY/          videos and previews, each stage's committed by its record: fv_ray/artifact_store.py
            enhanced/KK/KEY    with --enhance: what became of a prompt, before anything is made of it
            rows/KK/KEY/       errors of rows
@@ -88,7 +89,8 @@ def generate(
     ignore_column: Annotated[list[str] | None, typer.Option(help="Of the table, to be passed over.")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="Default: cuda where Ray has GPUs.")] = None,
     dtype: Annotated[
-        Literal["bfloat16", "float32"] | None, typer.Option(help="Default: bfloat16 on a GPU, float32 on a CPU.")
+        Literal["bfloat16", "float32"] | None,
+        typer.Option(help="Default: bfloat16 where the first launch is on GPUs, else float32."),
     ] = None,
     attention_backend: Annotated[str, typer.Option(help="diffusers' name of an attention kernel.")] = "native",
     stage_one_workers: Annotated[str, typer.Option(help="N, or LEAST:MOST; without MOST as Ray has room.")] = "1:",

@@ -1,6 +1,7 @@
 """A run's folder: what was asked for is written first and never changed; the same goes on, another is refused.
 
 ROOT/run.json             all that decides the results, and what rows there are
+     dtype.json           of the weights, where the command leaves it open: by the device of the first launch
      versions/0002.json   more rows (--extend), another try of failed ones (--retry-errors), or damaged files made
                           again (--check-files): one a manifest
      attempts/...         one for each launch, for whoever wants to know
@@ -30,6 +31,7 @@ from jobs.generation.keep_rows import KeptRows
 from jobs.run_folder import differences
 
 RUN_FILE = "run.json"
+DTYPE_FILE = "dtype.json"
 SUCCESS_FILE = "_SUCCESS.json"
 Reason = Literal["extend", "retry-errors", "check-files"]
 SEED_RULE = "the first 63 bits of SHA-256 over fv-ray/row/SEED/ID"
@@ -50,7 +52,7 @@ class Settings(Value):
     checkpoint_name: str
     checkpoint_digest: str
     dtype: str | None
-    """None: bfloat16 on a GPU, float32 on a CPU."""
+    """None: as `settle_dtype` has it."""
     attention_backend: str
     from_previews: str | None
     """URL of the run whose previews are committed."""
@@ -168,6 +170,14 @@ def note_attempt(blobs: Blobs, launch: str, arguments: Collection[str]) -> None:
     """Say that a launch has begun."""
     told = {"launch": launch, "host": platform.node(), "python": sys.version.split()[0], "arguments": list(arguments)}
     ask(blobs.create, f"attempts/{launch}.json", _json(told))
+
+
+def settle_dtype(blobs: Blobs, device: str) -> str:
+    """Bfloat16 on a GPU, float32 on a CPU; later launches keep it on any device: rows of a run have one."""
+    first = _json({"dtype": "float32" if device == "cpu" else "bfloat16"})
+    ask(blobs.create, DTYPE_FILE, first)
+    dtype: str = json.loads(ask(blobs.read, DTYPE_FILE) or first)["dtype"]
+    return dtype
 
 
 def _json(told: object) -> bytes:

@@ -12,6 +12,7 @@ import ray
 from fv_ray.artifact_store import Stage
 from fv_ray.errors import InputError, StorageError
 from jobs.connect_ray import connected
+from jobs.generation.begin_run import settle_dtype
 from jobs.generation.drive_launch import Driven, Signals, drive
 from jobs.generation.make_stages import StageOneWorker, StageTwoWorker, Worker
 from jobs.generation.open_run import OpenRun
@@ -99,7 +100,7 @@ def _pipeline(run: OpenRun, plan: Plan, launch: Launch, *, makes_videos: bool) -
         store_url=_absolute(run.wanted.output),
         previews_url=_absolute(run.wanted.from_previews or run.wanted.output),
         device=device,
-        dtype=run.wanted.dtype,
+        dtype=run.wanted.dtype or settle_dtype(run.blobs, device),
         attention_backend=run.wanted.attention_backend,
         salt=run.wanted.asking.salt,
         stall_s=launch.stall_s,

@@ -222,6 +222,20 @@ def test_a_damaged_video_is_made_again_where_files_are_checked(
     assert file_of_manifest(output, 2) == file_of_manifest(made / "out")
 
 
+def test_a_later_launch_keeps_the_dtype_of_the_first(made: Path, small_checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(made / "out", output)
+    assert json.loads((output / "dtype.json").read_text()) == {"dtype": "float32"}
+    (output / "dtype.json").write_text('{"dtype": "bfloat16"}')  # as of a launch on GPUs
+    cat = manifest(output)[1]
+    (output / cat["video_path"]).unlink()
+    options: dict[str, Any] = {"source": str(made / "prompts.jsonl"), "check_files": True}
+    assert run(small_checkpoint, output, **options) == module.WITH_ERRORS
+    sidecars = (output / "w" / cat["video_work_key"][:2] / cat["video_work_key"]).glob("video-*.json")
+    newest = max(sidecars, key=lambda file: file.stat().st_mtime)
+    assert json.loads(newest.read_text())["dtype"] == "bfloat16"
+
+
 def test_rows_that_are_added_are_made_alone(made: Path, small_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(made / "out", output)

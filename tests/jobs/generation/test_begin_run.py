@@ -16,6 +16,7 @@ from jobs.generation.begin_run import (
     begin_run,
     look_at,
     note_attempt,
+    settle_dtype,
 )
 from jobs.generation.check_rows import Asking, Row
 from jobs.generation.keep_rows import KeptRows, keep_rows
@@ -99,6 +100,12 @@ def test_a_launch_that_begins_between_the_looks_of_another_is_none_of_something_
             return super().files(folder)
 
     assert begin_run(Interrupted(place), "a", settings(), rows, extends=False) == 1
+
+
+def test_the_first_launch_s_device_settles_the_dtype_of_all(place: str) -> None:
+    blobs, other = open_blobs(f"{place}/run"), open_blobs(f"{place}/other")
+    assert [settle_dtype(blobs, device) for device in ("cpu", "cuda", "cpu")] == ["float32"] * 3
+    assert [settle_dtype(other, device) for device in ("cuda", "cpu")] == ["bfloat16"] * 2
 
 
 def test_a_folder_of_something_else_is_left_alone(place: str, tmp_path: Path) -> None:
