@@ -37,11 +37,11 @@ class Blobs(Protocol):
     """A place. Paths are relative to it, with / between their parts. Every method may raise StorageError."""
 
     def put(self, path: str, source: Path) -> None:
-        """Store a file, in place of another of that name. It is kept for good by the next `create` in its folder."""
+        """Store a file, in place of another of that name."""
         ...
 
     def put_all(self, sources: Mapping[str, Path]) -> None:
-        """As `put`, of each path; all at once where that is faster."""
+        """As `put`, of each; at once where that is faster. The next `create` in their folder keeps them for good."""
         ...
 
     def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:

@@ -33,14 +33,17 @@ class DiskBlobs:
 
     def put(self, path: str, source: Path) -> None:
         """Of `Blobs`."""
+        self.put_all({path: source})
         place = self._place(path)
-        with storage_errors(place), source.open("rb") as content, self._staged(place, content) as staged:
-            os.replace(staged, place)  # its name is kept by the next `create` in its folder
+        with storage_errors(place):
+            self._keep_name(place)
 
     def put_all(self, sources: Mapping[str, Path]) -> None:
         """Of `Blobs`. A disk writes them no sooner side by side."""
         for path, source in sources.items():
-            self.put(path, source)
+            place = self._place(path)
+            with storage_errors(place), source.open("rb") as content, self._staged(place, content) as staged:
+                os.replace(staged, place)  # its name is kept by the next `create` in its folder
 
     def create(self, path: str, data: bytes, *, is_durable: bool = True) -> bool:
         """Of `Blobs`."""

@@ -148,7 +148,7 @@ def test_what_was_put_outlives_a_loss_of_power_before_the_name_that_commits_it(
     source, root = tmp_path / "source", tmp_path / "root"
     source.write_bytes(b"frames")
     place = open_blobs(str(root))
-    place.put("w/aa/video.mp4", source)
+    place.put_all({"w/aa/video.mp4": source})
     place.create("w/aa/record.json", b"{}")
 
     folders = [("sync", folder.stat().st_ino) for folder in (root / "w/aa", root / "w", root)]
@@ -157,6 +157,19 @@ def test_what_was_put_outlives_a_loss_of_power_before_the_name_that_commits_it(
     assert ("sync", video) in told[:put]
     assert {("sync", record), folders[0]} <= set(told[put:committed])
     assert set(folders) <= set(told[committed:])
+
+
+def test_what_was_put_alone_outlives_a_loss_of_power_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, root, told = tmp_path / "source", tmp_path / "root", list[int]()
+    source.write_bytes(b"rows")
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (sync(descriptor), told.append(os.fstat(descriptor).st_ino)))
+    monkeypatch.setattr(os, "replace", lambda staged, place: (replace(staged, place), told.append(0)))
+    open_blobs(str(root)).put("manifest/v0001/part", source)
+    put = told.index(0)
+    folders = {folder.stat().st_ino for folder in (root / "manifest/v0001", root / "manifest", root)}
+    assert (root / "manifest/v0001/part").stat().st_ino in told[:put]
+    assert folders <= {*told[put:]}
 
 
 def test_a_new_folder_s_name_outlives_a_loss_of_power_and_an_old_one_s_is_not_written_again(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from fv_ray.blobs import Blobs
 from jobs.generation.ask_store import ask
 from jobs.generation.begin_run import SUCCESS_FILE
 from jobs.generation.collect_garbage import collect_garbage
@@ -47,9 +49,20 @@ def finish_run(run: OpenRun, prices: Mapping[str, float], orphan_age_s: float, f
 
 
 def finished(run: OpenRun) -> dict[str, Any] | None:
-    """The report of a run that is finished already, with this version or a later one."""
+    """The report of a run that is finished already, with this version or a later one.
+
+    Where files are checked, a success that names damaged parts is removed.
+    """
     success, report = ask(run.blobs.read, SUCCESS_FILE), ask(run.blobs.read, REPORT_FILE)
     if success is None or report is None or json.loads(success)["manifest_version"] < run.version:
         return None
+    if run.wanted.checks_files and not _are_whole(run.blobs, json.loads(success)["parts"]):
+        ask(run.blobs.remove, SUCCESS_FILE)
+        return None
     told: dict[str, Any] = json.loads(report)
     return told
+
+
+def _are_whole(blobs: Blobs, parts: Mapping[str, str]) -> bool:
+    contents = ((ask(blobs.read, path), digest) for path, digest in parts.items())
+    return all(content is not None and sha256(content).hexdigest() == digest for content, digest in contents)

@@ -1,6 +1,7 @@
 """The end of a run whose one row is made or given up by hand."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -69,3 +70,21 @@ def test_a_launch_that_ends_second_tells_what_the_first_has_written(small_checkp
     assert (success["num_made"], success["num_errors"]) == (0, 1)
     for path, digest in success["parts"].items():
         assert sha256(first.blobs.read(path) or b"").hexdigest() == digest
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda part: part.write_bytes(b"other")], ids=["gone", "other"])
+def test_a_damaged_part_is_written_again_where_files_are_checked(
+    small_checkpoint: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    run = opened(small_checkpoint, tmp_path)
+    make(run, tmp_path)
+    report = finish(run, tmp_path)
+    (part,) = (tmp_path / "run" / "manifest").rglob("*.parquet")
+    whole = part.read_bytes()
+    damage(part)
+    assert finished(opened(small_checkpoint, tmp_path)) == report
+    checking = opened(small_checkpoint, tmp_path, checks_files=True)
+    assert finished(checking) is None
+    finish(checking, tmp_path)
+    assert part.read_bytes() == whole
+    assert finished(checking) == report
