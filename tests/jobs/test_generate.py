@@ -117,6 +117,12 @@ def test_the_report_adds_up(made: Path) -> None:
     assert set(report["phase_s_per_work"]["stage_two"]) >= {"refine", "encode", "decode"}
 
 
+def test_two_runs_of_one_input_have_the_same_manifest(made: Path, small_checkpoint: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copy(made / "prompts.jsonl", tmp_path / "again.jsonl"))
+    assert run(small_checkpoint, tmp_path / "out", source=str(again)) == module.WITH_ERRORS
+    assert file_of_manifest(tmp_path / "out") == file_of_manifest(made / "out")
+
+
 def test_a_replica_of_the_service_makes_the_same_files_under_the_same_keys(
     made: Path, small_checkpoint: Path, tmp_path: Path
 ) -> None:
