@@ -9,7 +9,6 @@ from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.errors import InputError, StoreUnavailable
 from fv_ray.training.procedural.captions import split_words, vocabulary
 from jobs.generation import ask_store
-from jobs.generation import read_prompts as module
 from jobs.generation.check_rows import Asking, check_rows
 from jobs.generation.read_prompts import find_tables, read_prompts
 from jobs.generation.type_fields import COLUMNS
