@@ -6,11 +6,13 @@ The replica commits the result, not its caller: where the caller dies, the work 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import TypeVar
 
 import torch
@@ -26,6 +28,8 @@ from fv_ray.works import Make, device_name, fetch, keep, run_timed
 STORE_PATIENCE_S = 300
 """How long a result, which has cost a device minutes, waits for a store that does not answer."""
 TELL_EVERY_S = 5.0
+MIN_STEP_S = 0.1
+"""Steps that come sooner after one that was told are not: each costs the device's process CPU time."""
 
 T = TypeVar("T")
 
@@ -84,12 +88,14 @@ class StageRunner:
         async for fetched in self._ask_store(0.0, partial(fetch, self._store, inputs, given)):
             if isinstance(fetched, Step):
                 yield fetched
+        told_at = -math.inf
         async with aclosing(self._thread.run(partial(run_timed, make, given, made))) as work:
             async for told in work:
-                if isinstance(told, Progress):
-                    yield self._step(told)
-                else:
+                if not isinstance(told, Progress):
                     seconds = told
+                elif monotonic() >= told_at + MIN_STEP_S:
+                    told_at = monotonic()
+                    yield self._step(told)
         commit = partial(keep, self._store, work_key, self._stage, made)
         async for record in self._ask_store(1.0, partial(commit, device=self._device_name, device_seconds=seconds)):
             yield record if isinstance(record, Step) else Done(record=record, is_reused=False)

@@ -44,6 +44,19 @@ def test_the_same_work_again_uses_no_device(runner: StageRunner) -> None:
     assert again == Done(record=first.record, is_reused=True)
 
 
+def test_steps_in_quick_succession_are_not_all_told(runner: StageRunner) -> None:
+    def hurry(given: Path, made: Path, on_progress: OnProgress) -> None:
+        for step in range(1, 1001):
+            on_progress(Progress("denoise", step, 1000, step / 1000))
+        write_result(given, made, on_progress)
+
+    *steps, done = run(runner, KEY, hurry)
+    told = [step.step for step in steps if step.phase == "denoise"]
+    assert told[0] == 1
+    assert len(told) < 1000
+    assert not done.is_reused
+
+
 def test_inputs_come_from_the_store(runner: StageRunner, tmp_path: Path) -> None:
     source = run(runner, KEY, write_result)[-1].record.artifacts["preview.mp4"]
     made = run(runner, "1" * 64, write_result, {"latents": source})[-1].record
