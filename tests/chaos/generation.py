@@ -47,6 +47,8 @@ ENDED_BEFORE_IT_LISTENED = -signal.SIGTERM
 MAX_LAUNCH_S = 1_800
 SLOTS = 2
 """Rows at hand: an actor of each stage."""
+NUM_LAST = 3
+"""Kills that may wait for the manifest."""
 POISON = "poison"
 Moment = Literal["time", "commits", "record", "manifest", "drain"]
 
@@ -131,8 +133,7 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
 
 def kill(experiment: Experiment, process: subprocess.Popen[bytes]) -> bool:
     """Kill a launch at a moment drawn at random; False: it had ended before."""
-    moments: list[Moment] = ["time", "commits", "drain"] + (["record", "manifest"] if experiment.objects else [])
-    moment = experiment.draws.choice(moments)
+    moment = draw_moment(experiment)
     event = threading.Event()
     wanted = num_records(experiment.url) + experiment.draws.randrange(4) if moment == "commits" else 0
     end = time.monotonic() + (experiment.draws.uniform(0, 40) if moment in ("time", "drain") else MAX_LAUNCH_S)
@@ -158,6 +159,15 @@ def kill(experiment: Experiment, process: subprocess.Popen[bytes]) -> bool:
         kill_all(process)
     experiment.moments.append(moment)
     return True
+
+
+def draw_moment(experiment: Experiment) -> Moment:
+    moments: list[Moment] = ["time", "commits", "drain"]
+    if experiment.objects:
+        moments.append("record")
+        if experiment.num_kills - len(experiment.moments) <= NUM_LAST:
+            moments.append("manifest")  # which comes when all else is done
+    return experiment.draws.choice(moments)
 
 
 def spoiled_request(draws: random.Random) -> Fault:
