@@ -120,7 +120,7 @@ def make_clips(
     """Make and score the clips of all prompts, in their order; `check` them first.
 
     Raises:
-        StorageError: a worker failed.
+        FvRayError: a worker raised it, or Ray gave up.
     """
     rows = map_rows(
         ClipMaker,

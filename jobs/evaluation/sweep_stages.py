@@ -69,7 +69,7 @@ def sweep(
     """Run studies, of `STUDIES`, on procedural prompts.
 
     Raises:
-        StorageError: a worker failed.
+        FvRayError: a worker raised it, or Ray gave up.
     """
     groups = [prompts[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
     rows = [

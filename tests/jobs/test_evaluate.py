@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.errors import StorageError
+from fv_ray.errors import CheckpointError
 from fv_ray.training.procedural.scene import ATTRIBUTES
 from jobs.evaluate import evaluate, main
 from jobs.evaluation.score_clips import FIGURES
@@ -55,7 +55,7 @@ def test_a_worker_s_error_is_one_of_ours_and_leaves_no_folder(small_checkpoint: 
     broken = tmp_path / "broken"
     (broken / "text_encoder").mkdir(parents=True)
     (broken / "model_index.json").write_bytes((small_checkpoint / "model_index.json").read_bytes())
-    with pytest.raises(StorageError, match="stage_one_transformer"):
+    with pytest.raises(CheckpointError, match="stage_one_transformer"):
         evaluate(tmp_path / "out", broken, num_prompts=1, num_workers=1)
     assert not (tmp_path / "out").exists()
 
