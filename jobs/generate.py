@@ -163,8 +163,10 @@ def _run(
     except (EnhancerUnavailable, RayGaveUp, StoreUnavailable) as error:  # another kind of error would only come again
         _tell(f"error: {error}")
         return RESUMABLE
-    except SystemExit:  # SIGTERM while prompts are enhanced; where vLLM does that, Ray has a handler of its own
-        return RESUMABLE
+    except BaseException as error:  # SIGTERM while prompts are enhanced; with vLLM, Ray has a handler of its own
+        if signals.is_leaving or isinstance(error, SystemExit):
+            return RESUMABLE
+        raise
     if report is None:
         return RESUMABLE
     _tell(summary(report))

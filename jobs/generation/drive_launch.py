@@ -39,10 +39,13 @@ class Signals:
         self.is_draining = False
         self.can_drain = False
         """Else a signal ends the process: nothing is at hand that could be finished."""
+        self.is_leaving = False
+        """Since a signal ends the process. What it interrupts may raise another error while it is closed."""
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         """A signal handler."""
         if self.is_draining or not self.can_drain:
+            self.is_leaving = True
             raise SystemExit(RESUMABLE)
         self.is_draining = True
 

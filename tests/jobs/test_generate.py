@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -354,6 +355,22 @@ def test_an_endpoint_that_is_away_or_a_signal_ends_the_launch_and_the_next_goes_
         other = [*enhancer[:1], "model=other", *enhancer[2:]]
         with pytest.raises(StorageError, match="enhancer.model is 'tiny' there and 'other' here"):
             run(small_checkpoint, output, **{**options, "enhancer": other})
+
+
+def test_a_signal_ends_the_launch_whatever_is_raised_behind_it(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        """As an event loop that is closed while its tasks are left."""
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            raise RuntimeError("Event loop stopped before Future completed.")
+
+    monkeypatch.setattr(module, "open_run", interrupted)
+    table = write_table(tmp_path / "a.jsonl", {"prompt": "a fox"})
+    assert run(small_checkpoint, tmp_path / "out", source=table) == module.RESUMABLE
 
 
 def test_what_cannot_begin_is_told_before_ray_is_asked(
