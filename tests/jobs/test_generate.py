@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from deployments.config import EnhancerConfig, StageConfig
-from deployments.prompt_enhancer import RulesEnhancerReplica
+from deployments.config import StageConfig
 from deployments.stage_one import StageOneReplica
 from deployments.stage_two import StageTwoReplica
 from deployments.stage_work import Done, StageWork, Step
@@ -26,15 +25,13 @@ from fv_ray.artifact_store import ArtifactStore, StageRecord
 from fv_ray.blobs import open_blobs
 from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.errors import CheckpointError, InputError, StorageError
-from fv_ray.types import VideoRequest, with_prompt
+from fv_ray.types import VideoRequest
 from jobs import generate as module
 from jobs.generate import generate
 from jobs.generation import ask_store
 from jobs.generation.drive_launch import RESUMABLE
 from jobs.generation.mark_rows import RowError, RowMarks
-from tests.chat_endpoint import ERROR, chat_endpoint, completion
 from tests.object_store import ObjectStore
-from tests.prompts.test_enhancing import answer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(900)]
 
@@ -283,78 +280,6 @@ def test_previews_that_are_chosen_become_the_videos_of_a_run_in_one_go(
     ArtifactStore.open(str(previews)).delete(cat["preview_work_key"])
     with pytest.raises(StorageError, match="1 previews of .* are not there any more"):
         run(small_checkpoint, tmp_path / "again", **options)
-
-
-@pytest.mark.filterwarnings("ignore::fv_ray.errors.UnknownWords")  # of the replica's warm-up
-def test_enhanced_rows_are_what_the_service_makes_of_the_same_prompts_in_every_launch(
-    fresh_checkpoint: Path, tmp_path: Path
-) -> None:
-    previews, videos = tmp_path / "previews", tmp_path / "videos"
-    ball: dict[str, Any] = {"id": "ball", "prompt": "a red ball", "seed": 7}
-    rows = [
-        ball,
-        {**ball, "id": "again"},
-        {"id": "full", "prompt": "a large striped red ball rises on a dark background"},
-    ]
-    sizes = {"stage_one": {"num_inference_steps": 1, "num_frames": 5}, "stage_two": {"num_inference_steps": 1}}
-    pairs = [f"{stage}.{name}={value}" for stage, told in sizes.items() for name, value in told.items()]
-    options: dict[str, Any] = {"changes": pairs, "preview_only": True, "enhance": True}
-    table = write_table(tmp_path / "prompts.jsonl", *rows)
-    assert run(fresh_checkpoint, previews, source=table, **options) == 0
-    replica = RulesEnhancerReplica(fresh_checkpoint, EnhancerConfig(kind="rules"))
-    caption = asyncio.run(replica.enhance("a red ball", 7)).enhanced_prompt
-    first, again, full = manifest(previews)
-    assert (first["prompt"], first["enhanced_prompt"], again["same_as_row"]) == ("a red ball", caption, 0)
-    assert (full["prompt"], full["enhanced_prompt"]) == (rows[2]["prompt"], None)
-    assert json.loads(full["enhancement"])["outcome"] == "long_enough"
-    assert len(list(previews.glob("enhanced/*/*.json"))) == 2
-
-    asked = CheckpointInfo.read(fresh_checkpoint).request("a red ball", seed=7, **sizes)
-    one = StageOneReplica(fresh_checkpoint, str(tmp_path / "service"), StageConfig())
-    work = StageWork(video_id="a", stage="stage_one", request=with_prompt(asked, str(caption)), salt="")
-    found = ArtifactStore.open(str(previews)).find(first["preview_work_key"])
-    assert found is not None
-    assert contents(served(one, work)) == contents(found)
-
-    select = write_table(tmp_path / "chosen.jsonl", {"id": "again"})
-    commit: dict[str, Any] = {"from_previews": str(previews), "select": select}
-    assert run(fresh_checkpoint, videos, **commit) == 0
-    (video,) = manifest(videos)
-    assert [video[name] for name in ("prompt", "enhanced_prompt", "enhancement")] == [
-        first[name] for name in ("prompt", "enhanced_prompt", "enhancement")
-    ]
-    assert json.loads(video["request"])["prompt"] == caption
-
-    more = write_table(tmp_path / "more.jsonl", *rows, {"id": "star", "prompt": "a star"})
-    assert run(fresh_checkpoint, previews, source=more, extend=True, **options) == 0
-    assert manifest(previews, 2)[:3] == manifest(previews)
-    assert manifest(previews, 2)[3]["enhanced_prompt"]
-    for changes, match in (({"enhance": False}, "enhancer is .* there and None here"), ({"always": True}, "is_forced")):
-        with pytest.raises(StorageError, match=match):
-            run(fresh_checkpoint, previews, source=more, **{**options, **changes})
-    with pytest.raises(InputError, match="leave --enhance out"):
-        run(fresh_checkpoint, videos, enhance=True, **commit)
-
-
-def test_an_endpoint_that_is_away_or_a_signal_ends_the_launch_and_the_next_goes_on(
-    small_checkpoint: Path, tmp_path: Path
-) -> None:
-    """Nothing is made of a prompt that the model was not asked about."""
-    table, output = write_table(tmp_path / "a.jsonl", {"prompt": "a fox"}), tmp_path / "out"
-    with chat_endpoint(lambda _: ERROR) as endpoint:
-        enhancer = ["kind=openai", "model=tiny", f"base_url={endpoint.url}", "timeout_s=20"]
-        options: dict[str, Any] = {"source": table, "preview_only": True, "enhance": True, "enhancer": enhancer}
-        assert run(small_checkpoint, output, **options) == module.RESUMABLE
-        endpoint.answer = lambda _: os.kill(os.getpid(), signal.SIGTERM)
-        assert run(small_checkpoint, output, **options) == module.RESUMABLE
-        assert not list(output.glob("w/*/*"))
-        caption = "A red fox trots over a field of snow."
-        endpoint.answer = lambda _: completion(answer(caption=caption))
-        assert run(small_checkpoint, output, **options) == 0
-        assert [row["enhanced_prompt"] for row in manifest(output)] == [caption]
-        other = [*enhancer[:1], "model=other", *enhancer[2:]]
-        with pytest.raises(StorageError, match="enhancer.model is 'tiny' there and 'other' here"):
-            run(small_checkpoint, output, **{**options, "enhancer": other})
 
 
 def test_a_signal_ends_the_launch_whatever_is_raised_behind_it(
