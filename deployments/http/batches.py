@@ -15,6 +15,7 @@ from deployments.http.batch_bodies import BatchBody, PageQuery
 from deployments.http.batch_objects import BatchList, BatchObject, batch_object
 from deployments.http.errors import ApiError, retry_after, unknown_after
 from deployments.http.forms import read_body
+from deployments.http.new_videos import client_key
 from deployments.http.openapi import BATCHES, LISTS, READS, BatchId, IdempotencyKey, json_body
 from deployments.http.service import TENANT, TheService
 
@@ -42,7 +43,7 @@ def create_(
         window_s=3_600.0 * int(body.completion_window.removesuffix("h")),
         output_keep_s=int(service.config.retention.file_s) if keep is None else keep.seconds,
         metadata=body.metadata,
-        idempotency_key=None if key is None else f"client/{key}",
+        idempotency_key=None if key is None else client_key(key),
         request_hash=hashlib.sha256(json.dumps(body.model_dump(), sort_keys=True).encode()).hexdigest(),
     )
     try:

@@ -12,15 +12,15 @@ KEY = {"idempotency-key": "order 66"}
 
 
 def test_a_key_gives_the_first_video_again(client: TestClient) -> None:
-    headers, body = {"idempotency-key": "order 66"}, {"prompt": "a fox"}
-    first = client.post("/v1/videos", json=body, headers=headers)
-    again = client.post("/v1/videos", files={"prompt": (None, "a fox")}, headers=headers)
+    body = {"prompt": "a fox"}
+    first = client.post("/v1/videos", json=body, headers=KEY)
+    again = client.post("/v1/videos", files={"prompt": (None, "a fox")}, headers=KEY)
     assert again.json()["id"] == first.json()["id"]
     assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
-    other = client.post("/v1/videos", json={"prompt": "a hen"}, headers=headers)
+    other = client.post("/v1/videos", json={"prompt": "a hen"}, headers=KEY)
     assert error_of(other, 409)["code"] == "idempotency_key_reused"
     assert other.headers["x-should-retry"] == "false"
-    remix = client.post(f"/v1/videos/{first.json()['id']}/remix", json=body, headers=headers)
+    remix = client.post(f"/v1/videos/{first.json()['id']}/remix", json=body, headers=KEY)
     error_of(remix, 409)
 
 
