@@ -59,7 +59,7 @@ demo: | $(READY) ## a few words to a video with the embedded model, on the CPU
 
 # A Ray of its own, also where another one runs on this machine. What the service knows is kept in build/service.
 serve: | $(READY) ## the service on http://127.0.0.1:8000 with the embedded model, until Ctrl-C
-	$(BIN)/serve run --address local deployments.text_to_video:build \
+	$(BIN)/python -m fv_ray.temporary_folder $(BIN)/serve run --address local deployments.text_to_video:build \
 		database_url=sqlite:///build/service/videos.sqlite storage_url=build/service/artifacts enhancer.kind=rules
 
 bulk: | $(READY) ## the 48 prompts of examples/prompts.csv to videos in build/bulk; given again, it goes on

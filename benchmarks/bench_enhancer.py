@@ -16,7 +16,6 @@ from typing import Any
 
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # read when Ray is imported
 
-import ray
 from ray import serve
 
 from benchmarks import report
@@ -25,6 +24,7 @@ from deployments.enhancer_call import over_handle
 from deployments.prompt_enhancer import VllmEnhancerReplica
 from fv_ray.checkpoint import DEFAULT_MODEL
 from fv_ray.prompts.enhanced import Enhanced
+from jobs.connect_ray import connected
 
 HEAD = ("", "prompts", "seconds", "prompts/s", "ratio", "tokens from the cache", "enhanced")
 WAYS = ("one after the other", "all at once")
@@ -56,7 +56,6 @@ def measure(handle: Any, num_prompts: int) -> list[tuple[str, ...]]:
 
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
-    ray.init("local", include_dashboard=False, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
     config = EnhancerConfig(
         kind="vllm",
         model=str(options.model.absolute()),
@@ -67,9 +66,10 @@ def main(arguments: Sequence[str]) -> None:
     deployment = serve.deployment(VllmEnhancerReplica, name="PromptEnhancer").options(
         max_ongoing_requests=options.prompts, ray_actor_options={"num_cpus": 0, "num_gpus": options.num_gpus}
     )
-    handle = serve.run(deployment.bind(options.checkpoint.absolute(), config), name="bench_enhancer", route_prefix=None)
-    rows = measure(handle, options.prompts)
-    serve.delete("bench_enhancer")
+    with connected():
+        application = deployment.bind(options.checkpoint.absolute(), config)
+        rows = measure(serve.run(application, name="bench_enhancer", route_prefix=None), options.prompts)
+        serve.delete("bench_enhancer")
     print(report.table(HEAD, rows))
     print(f"\n- {options.model.name}, {options.num_gpus:g} GPUs, {os.cpu_count()} CPUs; every prompt is another one")
 

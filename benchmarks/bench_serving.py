@@ -22,7 +22,6 @@ os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # r
 
 import httpx
 import psutil
-import ray
 import sqlalchemy as sa
 import torch
 from ray import serve
@@ -35,6 +34,7 @@ from deployments.text_to_video import build
 from fv_ray.results import make_preview, make_video
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.video_io import Encoding
+from jobs.connect_ray import connected
 
 HEAD = ("", "in process, s", "service, s", "ratio", "more, ms", "of it outside the stages, ms")
 MODELS = {"preview": "flashvideo-preview", "video": "flashvideo"}
@@ -138,21 +138,25 @@ def free_port() -> int:
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # as each replica has one CPU
-    ray.init("local", include_dashboard=False, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    with TemporaryDirectory() as folder:
-        config = AppConfig(
-            checkpoint=options.checkpoint,
-            database_url=f"sqlite:///{folder}/videos.sqlite",
-            storage_url=f"{folder}/artifacts",
-        )
-        rows = overhead(config, url, options.videos)
-        away = StageConfig(min_replicas=0, num_gpus=OUT_OF_REACH, max_request_s=1)  # Serve waits so long for it to stop
-        without_stages = config.model_copy(update={"stage_one": away, "stage_two": away})
-        (creating, create_ms), (retrieving, retrieve_ms) = rates(without_stages, url, options.requests, options.clients)
-    serve.shutdown()
+    with connected():
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        with TemporaryDirectory() as folder:
+            config = AppConfig(
+                checkpoint=options.checkpoint,
+                database_url=f"sqlite:///{folder}/videos.sqlite",
+                storage_url=f"{folder}/artifacts",
+            )
+            rows = overhead(config, url, options.videos)
+            away = StageConfig(
+                min_replicas=0, num_gpus=OUT_OF_REACH, max_request_s=1
+            )  # Serve waits so long for it to stop
+            without_stages = config.model_copy(update={"stage_one": away, "stage_two": away})
+            (creating, create_ms), (retrieving, retrieve_ms) = rates(
+                without_stages, url, options.requests, options.clients
+            )
+        serve.shutdown()
     proxy = "HAProxy" if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" else "Serve's own proxy"
     lines = [
         f"{report.table(HEAD, rows)}\n",

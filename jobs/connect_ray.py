@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 
 from fv_ray import errors
 from fv_ray.errors import FvRayError, StorageError
+from fv_ray.temporary_folder import own_temporary_folder
 
 NO_PROGRESS_TIMEOUT_S = 24 * 3600
 """Ray Data gives up after half an hour without a finished block, which films may take."""
@@ -34,32 +35,38 @@ def connected(num_cpus: int | None = None, *, shows_bars: bool = False) -> Itera
         FvRayError: a worker raised it.
         RayGaveUp: it cannot be reached, or cannot go on.
     """
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        address = os.environ.get("RAY_ADDRESS", "local")
-        own: dict[str, Any] = {"include_dashboard": False}
-        if shows_bars:
-            own["runtime_env"] = {"worker_process_setup_hook": _hush}
-        if address == "local":  # which nobody takes away
-            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        if num_cpus is not None:
-            own["num_cpus"] = max(num_cpus, os.cpu_count() or 1)
+    with nullcontext() if ray.is_initialized() else _connection(num_cpus, shows_bars=shows_bars):
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        try:
+            yield
+        except RayError as error:
+            raise _cause(error) from error
+
+
+@contextmanager
+def _connection(num_cpus: int | None, *, shows_bars: bool) -> Iterator[None]:
+    """A Ray of our own leaves nothing behind, unless RAY_TMPDIR says where it is to keep its logs."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    own: dict[str, Any] = {"include_dashboard": False}
+    if shows_bars:
+        own["runtime_env"] = {"worker_process_setup_hook": _hush}
+    if address == "local":  # which nobody takes away
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if num_cpus is not None:
+        own["num_cpus"] = max(num_cpus, os.cpu_count() or 1)
+    with own_temporary_folder() if address == "local" else nullcontext():
         try:
             ray.init(address, log_to_driver=shows_bars, **(own if address == "local" else {}))
         except Exception as error:  # of any kind: a port that is taken, a machine too busy, a token that is missing
             told = f"Ray cannot be reached at {address!r} ({str(error).splitlines()[0]})"
             raise RayGaveUp(f"{told}; it must start, or RAY_ADDRESS must name a cluster: try again") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    try:
-        yield
-    except RayError as error:
-        raise _cause(error) from error
-    finally:
-        if is_ours:
+        try:
+            yield
+        finally:
             ray.shutdown()
 
 

@@ -4,14 +4,22 @@ Those that need a Ray share one small one of their own.
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+
+from fv_ray.temporary_folder import own_temporary_folder
+
+left_at_the_end = ExitStack()
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has the folder of the process that started it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what failed tests leave is kept, there
+    os.environ.pop("RAY_TMPDIR", None)
+    left_at_the_end.enter_context(own_temporary_folder())
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -26,6 +34,11 @@ os.environ |= {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",  # how soon a burst is noticed
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
 }
+
+
+def pytest_unconfigure() -> None:
+    left_at_the_end.close()
+
 
 # Only now: torch, Ray, gcsfs and the hub's clients read the environment when they are imported.
 import torch
@@ -128,12 +141,11 @@ def ray_local() -> Iterator[None]:
     import ray  # unit tests do without
     from ray.cluster_utils import Cluster
 
-    folder = tempfile.mkdtemp(prefix="fvr")  # short: a socket's path has at most 107 bytes
     with pytest.MonkeyPatch.context() as of_node:
         for name in ("PGPASSWORD", "FV_RAY_API_KEY"):
             of_node.setenv(name, "secret")  # as a node may have them; the tests' own process has none
         cluster = Cluster()
-        size = {"object_store_memory": 100 * 2**20, "temp_dir": folder}
+        size = {"object_store_memory": 100 * 2**20}
         cluster.add_node(num_cpus=4, include_dashboard=False, **size)  # two training workers and a loader for each
         for _ in range(2):
             cluster.add_node(num_cpus=0, num_gpus=1, **size)  # GPUs that are not there: for those who only count them
@@ -141,4 +153,3 @@ def ray_local() -> Iterator[None]:
     yield
     ray.shutdown()
     cluster.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)

@@ -58,7 +58,7 @@ class StageTwoReplica(stage_two.StageTwoReplica):
         self._runner = MarkingRunner(self._runner)
 
 
-def main(config: str, name: str, port: str, folder: str, marks: str) -> None:
+def main(config: str, name: str, port: str, marks: str) -> None:
     os.environ[MARKS] = marks
     import ray
     from ray import serve
@@ -72,7 +72,6 @@ def main(config: str, name: str, port: str, folder: str, marks: str) -> None:
         configure_logging=False,
         log_to_driver=False,
         object_store_memory=100 * 2**20,
-        _temp_dir=folder,
     )
     text_to_video.StageOneReplica = StageOneReplica
     text_to_video.StageTwoReplica = StageTwoReplica

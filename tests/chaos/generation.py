@@ -18,7 +18,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ import pyarrow.parquet as pq
 from fv_ray.artifact_store import RECORD_FILE, ArtifactStore
 from fv_ray.blobs import Blobs, open_blobs
 from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.temporary_folder import own_temporary_folder
 from jobs.generation.check_rows import Asking, Row, check_rows
 from jobs.generation.mark_rows import RowMarks
 from jobs.generation.read_lines import RawRow
@@ -265,8 +265,7 @@ def manifest_of(blobs: Blobs) -> list[dict[str, Any]]:
 
 def main() -> None:
     options = _parser().parse_args()
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with own_temporary_folder() as folder, contextlib.ExitStack() as stack:
         make_checkpoint(folder / "tiny")
         make_small_checkpoint(folder / "tiny", folder / "checkpoint")
         objects = stack.enter_context(object_store()) if options.place == "s3" else None

@@ -8,7 +8,6 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import ray
 
+from fv_ray.temporary_folder import own_temporary_folder
 from tests.chaos.experiment import Result, run
 from tests.chaos.faults import FAULTS, Stage
 from tests.chaos.service import Service
@@ -52,7 +52,7 @@ def main() -> None:
         chosen = [fault for fault in faults if fault.needs in needs]
         if not chosen:
             continue
-        with tempfile.TemporaryDirectory() as folder, _stage(Path(folder), args.database, needs) as stage:
+        with own_temporary_folder() as folder, _stage(folder / "service", args.database, needs) as stage:
             for fault in chosen:
                 result = run(stage, fault, num_jobs=args.jobs, num_injections=args.injections, seed=args.seed)
                 is_well &= _tell(result)

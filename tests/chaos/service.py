@@ -79,9 +79,9 @@ class Service:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
-        self._ray = Path(tempfile.mkdtemp(prefix="fvc"))  # short: a socket's path has at most 107 bytes
+        self._place = Path(tempfile.mkdtemp(prefix="fvc"))  # short: a socket's path has at most 107 bytes
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._ray / "marks"))
+        self._socket.bind(str(self._place / "marks"))
         threading.Thread(target=self._receive_marks, daemon=True).start()
         self.start()
         self.engine: sa.Engine = open_engine(self.config.database_url)
@@ -92,7 +92,7 @@ class Service:
         self.engine.dispose()
         self._socket.shutdown(socket.SHUT_RDWR)  # ends the thread
         self._socket.close()
-        shutil.rmtree(self._ray, ignore_errors=True)
+        shutil.rmtree(self._place)
 
     def start(self) -> None:
         """Give back when it takes work."""
@@ -105,8 +105,7 @@ class Service:
                     self.config.model_dump_json(),
                     NAME,
                     str(self._port),
-                    str(self._ray),
-                    str(self._ray / "marks"),
+                    str(self._place / "marks"),
                 ],
                 cwd=ROOT,
                 env=os.environ | ENVIRONMENT,

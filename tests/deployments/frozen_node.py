@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from tempfile import TemporaryDirectory
 
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # read when Ray is imported
 
@@ -17,6 +16,7 @@ from ray.cluster_utils import Cluster
 from ray.exceptions import ActorDiedError
 
 from deployments.attempt_ending import ending_of
+from fv_ray.temporary_folder import own_temporary_folder
 
 STORE_BYTES = 80 * 2**20
 
@@ -30,11 +30,11 @@ class Sleeper:
         await asyncio.sleep(600)
 
 
-def main(folder: str) -> None:
+def main() -> None:
     noticing = {"health_check_period_ms": 500, "health_check_timeout_ms": 500, "health_check_failure_threshold": 3}
     cluster = Cluster()
-    cluster.add_node(num_cpus=0, object_store_memory=STORE_BYTES, temp_dir=folder, _system_config=noticing)
-    node = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, temp_dir=folder)
+    cluster.add_node(num_cpus=0, object_store_memory=STORE_BYTES, _system_config=noticing)
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
     ray.init(cluster.address, configure_logging=False, log_to_driver=False)
     sleeper = Sleeper.remote()
     ray.get(sleeper.ready.remote())
@@ -55,5 +55,5 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    with TemporaryDirectory(prefix="fv-ray.") as short:  # paths of sockets have a limit
-        main(short)
+    with own_temporary_folder():
+        main()

@@ -1,8 +1,6 @@
 """What the tests of vLLM share. They are skipped without vLLM, which `make test-vllm` installs."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +31,6 @@ def prompt_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ray_with_vllm(chat_model: Path) -> Iterator[None]:  # noqa: ARG001  # for its skip
     import ray
 
-    folder = tempfile.mkdtemp(prefix="fvv")  # short: a socket's path has at most 107 bytes
     ray.init(
         "local",
         num_cpus=4,
@@ -41,8 +38,6 @@ def ray_with_vllm(chat_model: Path) -> Iterator[None]:  # noqa: ARG001  # for it
         log_to_driver=False,
         configure_logging=False,
         object_store_memory=100 * 2**20,
-        _temp_dir=folder,
     )
     yield
     ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from ray.cluster_utils import Cluster
 
 from fv_ray.artifact_store import Stage
 from fv_ray.blobs import open_blobs
+from fv_ray.temporary_folder import own_temporary_folder
 from fv_ray.types import OnProgress
 from fv_ray.works import Work
 from jobs.connect_ray import connected
@@ -102,8 +102,8 @@ class Gates:
 class Nodes:
     """The cluster."""
 
-    def __init__(self, folder: str) -> None:
-        self._cluster, self._folder = Cluster(), folder
+    def __init__(self) -> None:
+        self._cluster = Cluster()
         noticing = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
         self._add(num_cpus=1, num_gpus=0, _system_config=noticing)
 
@@ -136,7 +136,7 @@ class Nodes:
         self._cluster.shutdown()
 
     def _add(self, **options: Any) -> None:
-        self._cluster.add_node(wait=False, object_store_memory=STORE_BYTES, temp_dir=self._folder, **options)
+        self._cluster.add_node(wait=False, object_store_memory=STORE_BYTES, **options)
 
 
 def raylet_of(node: Node) -> int:
@@ -157,8 +157,8 @@ def until(is_reached: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running(folder: str) -> Iterator[Nodes]:
-    nodes = Nodes(folder)
+def running() -> Iterator[Nodes]:
+    nodes = Nodes()
     try:
         os.environ["RAY_ADDRESS"] = nodes.address
         with connected():
@@ -218,7 +218,7 @@ def watch(nodes: Nodes, folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="fvr") as place, running(place) as nodes:  # short: it has sockets in it
+    with own_temporary_folder(), running() as nodes:
         for _ in range(2):
             nodes.add()
         until(lambda: ray.cluster_resources().get("GPU", 0) == 2)
