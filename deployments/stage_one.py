@@ -7,11 +7,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from deployments.config import StageConfig
-from deployments.stage_loading import load_stage
 from deployments.stage_runner import StageRunner
 from deployments.stage_work import Done, StageWork, Step
-from fv_ray.stage_loading import warm_up_stage_one
-from fv_ray.stage_one import StageOne
 from fv_ray.works import preview_work
 
 
@@ -19,6 +16,11 @@ class StageOneReplica:
     """Holds stage one's weights; ready when they are loaded and warm."""
 
     def __init__(self, checkpoint: Path, storage_url: str, config: StageConfig) -> None:
+        # Here, so that who only builds the application pays for no torch.
+        from deployments.stage_loading import load_stage
+        from fv_ray.stage_loading import warm_up_stage_one
+        from fv_ray.stage_one import StageOne
+
         self._attention_backend = config.attention_backend
         self._stage = load_stage(StageOne, checkpoint, config)
         self._runner = StageRunner("stage_one", storage_url, self._stage.device, stall_s=config.stall_s)

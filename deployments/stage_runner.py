@@ -13,9 +13,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import TypeVar
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 from deployments.device_thread import DeviceThread, wait_for_end
 from deployments.stage_progress import stage_progress
@@ -24,6 +22,9 @@ from fv_ray.artifact_store import Artifact, ArtifactStore, Stage
 from fv_ray.storage import storage_errors
 from fv_ray.types import Progress
 from fv_ray.works import Make, device_name, fetch, keep, run_timed
+
+if TYPE_CHECKING:
+    import torch
 
 STORE_PATIENCE_S = 300
 """How long a result, which has cost a device minutes, waits for a store that does not answer."""

@@ -7,12 +7,9 @@ from contextlib import aclosing
 from pathlib import Path
 
 from deployments.config import StageConfig
-from deployments.stage_loading import load_stage
 from deployments.stage_runner import StageRunner
 from deployments.stage_work import Done, StageWork, Step
 from fv_ray.errors import InputError
-from fv_ray.stage_loading import warm_up_stage_two
-from fv_ray.stage_two import StageTwo
 from fv_ray.works import video_work
 
 
@@ -20,6 +17,11 @@ class StageTwoReplica:
     """Holds stage two's weights; ready when they are loaded and warm."""
 
     def __init__(self, checkpoint: Path, storage_url: str, config: StageConfig) -> None:
+        # Here, so that who only builds the application pays for no torch.
+        from deployments.stage_loading import load_stage
+        from fv_ray.stage_loading import warm_up_stage_two
+        from fv_ray.stage_two import StageTwo
+
         self._attention_backend = config.attention_backend
         self._stage = load_stage(StageTwo, checkpoint, config)
         self._runner = StageRunner("stage_two", storage_url, self._stage.device, stall_s=config.stall_s)

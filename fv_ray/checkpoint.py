@@ -18,6 +18,7 @@ from fv_ray.errors import CheckpointError, InputError
 from fv_ray.types import StageOneSampling, StageTwoSampling, Value, VideoRequest
 
 INDEX_FILE = "model_index.json"
+TEXT_ENCODER_FOLDER = "text_encoder"
 DEFAULT_MODEL = Path(__file__).parent / "default_model"
 """The checkpoint that comes with the package: small, trained on the procedural world, at home on a CPU."""
 PIXELS_PER_TOKEN = 16  # VAE 8 x patch 2

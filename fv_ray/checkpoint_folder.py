@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from transformers import T5EncoderModel
 
-from fv_ray.checkpoint import INDEX_FILE, CheckpointInfo, Preset, explain
+from fv_ray.checkpoint import INDEX_FILE, TEXT_ENCODER_FOLDER, CheckpointInfo, Preset, explain
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE, load_part
 from fv_ray.models.transformer import StageOneTransformer3DModel, StageTwoTransformer3DModel
 from fv_ray.storage import new_directory, require_new, storage_errors
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, load_t5, open_tokenizer
+from fv_ray.text_encoder import TOKENIZER_FOLDER, load_t5, open_tokenizer
 
 MAX_SHARD_SIZE = "5GB"
 

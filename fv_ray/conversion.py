@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedTokenizerBase, T5EncoderModel
 
 from fv_ray import presets
-from fv_ray.checkpoint import CheckpointInfo, SizeLimits, explain
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER, CheckpointInfo, SizeLimits, explain
 from fv_ray.checkpoint_folder import MAX_SHARD_SIZE, check_agreement, library_and_class, seal
 from fv_ray.errors import CheckpointError, InputError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE, read_released
@@ -29,7 +29,7 @@ from fv_ray.models.state_dict_adapter import (
 )
 from fv_ray.presets import RELEASED_LIMITS, RELEASED_SIZE, SMALL_LIMITS, SMALL_SIZE, ClipSize
 from fv_ray.storage import new_directory, require_new, storage_errors
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FILES, TOKENIZER_FOLDER, load_t5, open_tokenizer
+from fv_ray.text_encoder import TOKENIZER_FILES, TOKENIZER_FOLDER, load_t5, open_tokenizer
 
 STAGE_ONE_SCALING_FACTOR = 0.7  # stage1.yaml of the released code
 STAGE_TWO_SCALING_FACTOR = 1.15258426  # stage2.yaml

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from fv_ray.checkpoint import PIXELS_PER_TOKEN, CheckpointInfo
+from fv_ray.checkpoint import PIXELS_PER_TOKEN, TEXT_ENCODER_FOLDER, CheckpointInfo
 from fv_ray.errors import CheckpointError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 
 
 def describe(folder: str | Path) -> str:

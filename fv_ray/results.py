@@ -1,15 +1,20 @@
 """Runs a stage and writes its result folder: `VideoRequest -> FOLDER/preview.*`, `Preview -> FOLDER/video.*`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fv_ray.preview_folder import write_preview, write_video
 from fv_ray.sidecar import PhaseSeconds, Provenance
-from fv_ray.stage_one import StageOne
-from fv_ray.stage_two import StageTwo
 from fv_ray.storage import new_directory
 from fv_ray.types import OnProgress, Preview, VideoRequest
 from fv_ray.video_io import Encoding
+
+if TYPE_CHECKING:
+    from fv_ray.stage_one import StageOne
+    from fv_ray.stage_two import StageTwo
 
 
 def make_preview(

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = "fv-ray."
+PREFIX = "fvr."
+"""Short: the path of a Ray's socket is 81 bytes longer than the system's temporary folder, and 107 are allowed."""
 VARIABLES = ("TMPDIR", "RAY_TMPDIR")
 """Python reads the first, Ray the second."""
 REMOVE_S = 10.0
@@ -36,7 +37,7 @@ def own_temporary_folder() -> Iterator[Path]:
         return
     before = {name: os.environ.get(name) for name in VARIABLES}
     usual = tempfile.tempdir
-    # Ray allows no long path: that of a socket has at most 107 bytes, 103 on macOS, where TMPDIR alone has about 50.
+    # On macOS a socket's path has at most 103 bytes, of which the usual TMPDIR alone takes about 50.
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp" if sys.platform == "darwin" else None))
     (folder / "ray").mkdir()  # Ray writes an address without making the folder for it
     os.environ |= dict.fromkeys(VARIABLES, str(folder))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER
 from fv_ray.errors import CheckpointError, PromptTooLong, UnknownWords
 
-TEXT_ENCODER_FOLDER = "text_encoder"
 TOKENIZER_FOLDER = "tokenizer"
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 """Either holds the vocabulary."""

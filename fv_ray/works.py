@@ -1,7 +1,7 @@
 """A stage's work: its key, the files that it reads, and how its files are made and kept.
 
 The service's replicas and bulk jobs run works through these functions alone, so that a request gives both the same
-files under the same key.
+files under the same key. Whoever imports it pays for no torch: only a process that makes a work loads it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-
-import torch
+from typing import TYPE_CHECKING
 
 from fv_ray.artifact_store import Artifact, ArtifactStore, Stage, StageRecord
 from fv_ray.errors import DeviceFailed, DeviceOutOfMemory, InputError, ResultEmpty
 from fv_ray.preview_folder import PREVIEW_FILE, read_preview
 from fv_ray.results import make_preview, make_video
-from fv_ray.stage_one import StageOne
-from fv_ray.stage_two import StageTwo
 from fv_ray.storage import storage_errors
 from fv_ray.types import OnProgress, VideoRequest
 from fv_ray.video_io import Encoding
 from fv_ray.work_key import stage_one_work_key, stage_two_work_key
+
+if TYPE_CHECKING:
+    import torch
+
+    from fv_ray.stage_one import StageOne
+    from fv_ray.stage_two import StageTwo
 
 ENCODING = Encoding()
 """Of every video that is stored."""
@@ -141,6 +144,8 @@ def keep(
 
 def device_name(device: torch.device) -> str:
     """As records tell it."""
+    import torch
+
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -154,6 +159,8 @@ def _latents(preview: StageRecord) -> Artifact:
 @contextmanager
 def _device_errors() -> Iterator[None]:
     """Tell errors of a device as errors that a caller without torch can read."""
+    import torch
+
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

@@ -15,11 +15,11 @@ import fsspec
 import ray.data
 import typer
 
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER
 from fv_ray.checkpoint_folder import part_digest
 from fv_ray.errors import InputError
 from fv_ray.models.loading import VAE
 from fv_ray.storage import storage_errors
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from fv_ray.training.recipe import View
 from jobs.connect_ray import connected
 from jobs.encode_shard import Encoding, ShardEncoder, parse_degradations

@@ -38,6 +38,7 @@ class PostgresServer:
         try:
             if self._user is not None:
                 shutil.chown(self._folder, self._user)
+                self._folder.parent.chmod(self._folder.parent.stat().st_mode | 0o011)  # it passes through there
             self._run("initdb", "-D", "data", "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
             self.start()
         except BaseException:

@@ -83,7 +83,7 @@ def test_a_command_that_is_stopped_leaves_nothing(usual: Path, number: signal.Si
 def untouched(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment whose HOME and temporary folder are new; nothing is in them at the end, and no process is left."""
     shortest = os.environ["PYTEST_DEBUG_TEMPROOT"]  # the path of a Ray's socket has at most 107 bytes
-    with tempfile.TemporaryDirectory(prefix="fv.", dir=shortest) as place:
+    with tempfile.TemporaryDirectory(prefix="f", dir=shortest) as place:
         home, usual = tmp_path / "home", Path(place)
         home.mkdir()
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTEST"))}

@@ -280,7 +280,7 @@ def test_a_file_that_is_cut_anywhere_is_not_read(tmp_path: Path) -> None:
     encode_mp4([clip()], target, fps=8)
     content = target.getvalue()
     messages = []
-    for length in range(0, len(content), 8):
+    for length in range(0, len(content), 32):
         cut.write_bytes(content[:length])
         with pytest.raises(StorageError, match=r"cut\.mp4 ") as error:
             read_frames(cut)

@@ -15,14 +15,14 @@ from torch import nn
 from transformers import T5Config, T5EncoderModel
 
 from fv_ray import presets
-from fv_ray.checkpoint import CheckpointInfo, SizeLimits
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER, CheckpointInfo, SizeLimits
 from fv_ray.checkpoint_folder import library_and_class, seal
 from fv_ray.errors import InputError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, STAGE_TWO_TRANSFORMER, VAE
 from fv_ray.models.transformer import StageOneTransformer3DModel, StageTwoTransformer3DModel
 from fv_ray.presets import SMALL_LIMITS, ClipSize
 from fv_ray.storage import new_directory, require_new, storage_errors
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
+from fv_ray.text_encoder import TOKENIZER_FOLDER
 from fv_ray.training.procedural.captions import vocabulary
 from fv_ray.training.procedural.draws import check_seed
 from fv_ray.training.word_tokenizer import make_word_tokenizer

@@ -10,11 +10,11 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
-from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER, CheckpointInfo
 from fv_ray.errors import CheckpointError
 from fv_ray.models.loading import STAGE_ONE_TRANSFORMER, load_stage_one_transformer
 from fv_ray.models.transformer import StageOneTransformer3DModel
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, TextEncoder, encode_prompts, load_text_encoder
+from fv_ray.text_encoder import TextEncoder, encode_prompts, load_text_encoder
 from fv_ray.training.batch import Batch
 from fv_ray.training.draws import SampleDraws
 from fv_ray.training.latents import clean_latents

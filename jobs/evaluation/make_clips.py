@@ -12,8 +12,8 @@ import typer
 from PIL import Image
 
 from fv_ray import cli_options
-from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER, encode_prompts
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER, CheckpointInfo
+from fv_ray.text_encoder import encode_prompts
 from fv_ray.text_to_video import TextToVideo
 from fv_ray.types import VideoRequest
 from jobs.connect_ray import map_rows

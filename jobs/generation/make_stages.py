@@ -1,6 +1,7 @@
 """The Ray Data actors of both stages: a row's request to a stored preview, a stored preview to a stored video.
 
 What travels from one to the other is the preview's record; its latents go by the store. An error of a row is a row.
+The driver imports this too, and makes nothing: torch and the models are loaded where an actor begins.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-import torch
 from ray.actor import ActorHandle
 
 from fv_ray.artifact_store import Stage, StageRecord
-from fv_ray.stage_loading import AnyStage, load_stage, warm_up_stage_one, warm_up_stage_two
-from fv_ray.stage_one import StageOne
-from fv_ray.stage_two import StageTwo
 from fv_ray.types import VideoRequest
 from fv_ray.works import Work, preview_work, video_work
 from jobs.generation.run_work import WorkRunner
+
+if TYPE_CHECKING:
+    import torch
+
+    from fv_ray.stage_loading import AnyStage
 
 HALF = "half"
 """What stage one says of a row that goes on to stage two, beside what `run_work` says of all others."""
@@ -48,6 +51,9 @@ class StageOneWorker:
 
     def __init__(self, worker: Worker, board: ActorHandle) -> None:
         start = perf_counter()
+        from fv_ray.stage_loading import warm_up_stage_one
+        from fv_ray.stage_one import StageOne
+
         self._worker = worker
         self._stage = _load(StageOne, worker)
         warm_up_stage_one(self._stage)
@@ -74,6 +80,9 @@ class StageTwoWorker:
 
     def __init__(self, worker: Worker, board: ActorHandle) -> None:
         start = perf_counter()
+        from fv_ray.stage_loading import warm_up_stage_two
+        from fv_ray.stage_two import StageTwo
+
         self._worker = worker
         self._stage = _load(StageTwo, worker)
         warm_up_stage_two(self._stage)
@@ -95,6 +104,8 @@ class StageTwoWorker:
 
 
 def _load(stage_class: type[AnyStage], worker: Worker) -> AnyStage:
+    from fv_ray.stage_loading import load_stage
+
     return load_stage(
         stage_class,
         Path(worker.checkpoint),

@@ -9,9 +9,8 @@ import typer
 
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.blobs import Blobs, open_blobs
-from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER, CheckpointInfo
 from fv_ray.errors import CheckpointError, InputError
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from jobs.enhance_rows import Enhancer, require_enhancer
 from jobs.generation.ask_store import PATIENCE_S, ask
 from jobs.generation.begin_run import SUCCESS_FILE, Input, Settings, add_version, begin_run, look_at

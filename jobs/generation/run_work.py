@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import ray
-import torch
 from ray.actor import ActorHandle
 
 from fv_ray.artifact_store import ArtifactStore, Stage, StageRecord
@@ -40,6 +40,9 @@ from fv_ray.types import OnProgress, Progress
 from fv_ray.works import Work, device_name, fetch, keep, run_timed
 from jobs.generation.ask_store import PATIENCE_S, ask
 from jobs.generation.mark_rows import RowError, RowMarks
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_ATTEMPTS = 3
 """That a row may spoil."""

@@ -7,11 +7,10 @@ from pathlib import Path
 import fsspec
 import numpy as np
 
-from fv_ray.checkpoint import CheckpointInfo
+from fv_ray.checkpoint import TEXT_ENCODER_FOLDER, CheckpointInfo
 from fv_ray.checkpoint_folder import part_digest
 from fv_ray.errors import InputError
 from fv_ray.models.loading import VAE
-from fv_ray.text_encoder import TEXT_ENCODER_FOLDER
 from fv_ray.training.recipe import AnyRecipe, StageOneRecipe, StageTwoRecipe, VAERecipe
 from jobs.run_folder import RECIPE_FILE
 from jobs.training.data import PROCEDURAL, open_source

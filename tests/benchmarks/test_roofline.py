@@ -37,11 +37,10 @@ def test_encoding(subject: Subject, stages: Stages) -> None:
 
 def test_decoding_costs_a_little_less_than_the_stock_decoder(subject: Subject, stages: Stages) -> None:
     """Frames that doubling the time makes equal are convolved once, and 1x1 convolutions run before upsampling."""
-    stock_preview, stock_video, stock_video_sliced = 112.0e12, 1876e12, 2126e12
+    stock_preview, stock_video = 112.0e12, 1876e12
     preview = roofline.count_preview_decode(subject, stages)
     assert 0.97 * stock_preview < preview < stock_preview
     assert 0.97 * stock_video < roofline.count_video_decode(subject, stages, slices=1) < stock_video
-    assert 0.97 * stock_video_sliced < roofline.count_video_decode(subject, stages, slices=2) < stock_video_sliced
 
 
 def test_a_product_of_matrices_counts_two_operations_a_multiplication() -> None:

@@ -13,7 +13,11 @@ from fv_ray.training.procedural.judge import Verdict, judge
 from fv_ray.training.procedural.render import render_clip
 from fv_ray.training.procedural.scene import ATTRIBUTES, TEXTURES, Scene, draw_scene
 
-NUM_CLIPS = 300
+NUM_CLIPS = 100
+"""Drawn by their numbers: every run reads the same ones. `python -m benchmarks.bench_procedural` reads more."""
+CHANCE = 1 / len(TEXTURES)
+SPREAD = 3 * (CHANCE * (1 - CHANCE) / NUM_CLIPS) ** 0.5
+"""Three standard deviations of the share that guessing gets right."""
 NUM_FRAMES = 9
 HIGH, LOW = (128, 192), (32, 48)
 
@@ -43,7 +47,7 @@ def test_it_reads_all_but_the_texture_at_the_low_resolution() -> None:
     shares = shares_right(read)
     texture = shares.pop("texture")
     assert min(shares.values()) >= 0.99, shares
-    assert 1 / len(TEXTURES) - 0.08 < texture < 1 / len(TEXTURES) + 0.08  # three standard deviations
+    assert CHANCE - SPREAD < texture < CHANCE + SPREAD
 
 
 def test_the_texture_is_not_told_by_an_averaged_high_resolution_either() -> None:
@@ -52,7 +56,7 @@ def test_the_texture_is_not_told_by_an_averaged_high_resolution_either() -> None
         scene = draw_scene(seed)
         high = render_clip(scene, 3, *HIGH).reshape(3, LOW[0], 4, LOW[1], 4, 3)
         right += judge(high.mean((2, 4)).round().astype(np.uint8)).agrees(scene.attributes)["texture"]
-    assert right / NUM_CLIPS < 1 / len(TEXTURES) + 0.08
+    assert right / NUM_CLIPS < CHANCE + SPREAD
 
 
 def test_it_reads_the_larger_pair_of_sizes_too() -> None:
