@@ -64,7 +64,7 @@ class Nothing:
     def __init__(self, stage: str, worker: Worker, board: ActorHandle) -> None:
         place = {"store_url": worker.store_url, "previews_url": worker.previews_url}
         self._stage = stage
-        self._runner = WorkRunner(stage, **place, board=board, device=torch.device("cpu"), stall_s=60)  # type: ignore[arg-type]
+        self._runner = WorkRunner(stage, **place, board=board, device_name="cpu", stall_s=60)  # type: ignore[arg-type]
 
     def run(self, key: str, work_key: str) -> tuple[StageRecord, float]:
         """The record, and the seconds until it was there."""

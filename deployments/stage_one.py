@@ -9,7 +9,7 @@ from pathlib import Path
 from deployments.config import StageConfig
 from deployments.stage_runner import StageRunner
 from deployments.stage_work import Done, StageWork, Step
-from fv_ray.works import preview_work
+from fv_ray.works import device_name, preview_work
 
 
 class StageOneReplica:
@@ -23,7 +23,7 @@ class StageOneReplica:
 
         self._attention_backend = config.attention_backend
         self._stage = load_stage(StageOne, checkpoint, config)
-        self._runner = StageRunner("stage_one", storage_url, self._stage.device, stall_s=config.stall_s)
+        self._runner = StageRunner("stage_one", storage_url, device_name(self._stage.device), stall_s=config.stall_s)
         warm_up_stage_one(self._stage)
 
     async def run(self, work: StageWork) -> AsyncGenerator[Step | Done, None]:

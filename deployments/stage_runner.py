@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from deployments.device_thread import DeviceThread, wait_for_end
 from deployments.stage_progress import stage_progress
@@ -21,10 +21,7 @@ from deployments.stage_work import Done, Step
 from fv_ray.artifact_store import Artifact, ArtifactStore, Stage
 from fv_ray.storage import storage_errors
 from fv_ray.types import Progress
-from fv_ray.works import Make, device_name, fetch, keep, run_timed
-
-if TYPE_CHECKING:
-    import torch
+from fv_ray.works import Make, fetch, keep, run_timed
 
 STORE_PATIENCE_S = 300
 """How long a result, which has cost a device minutes, waits for a store that does not answer."""
@@ -38,10 +35,10 @@ T = TypeVar("T")
 class StageRunner:
     """Runs works of one stage, one at a time."""
 
-    def __init__(self, stage: Stage, storage_url: str, device: torch.device, *, stall_s: float) -> None:
+    def __init__(self, stage: Stage, storage_url: str, device_name: str, *, stall_s: float) -> None:
         self._stage = stage
         self._store = ArtifactStore.open(storage_url, patience_s=STORE_PATIENCE_S)
-        self._device_name = device_name(device)
+        self._device_name = device_name
         self._thread = DeviceThread(stall_s)
 
     async def run(

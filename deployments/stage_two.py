@@ -10,7 +10,7 @@ from deployments.config import StageConfig
 from deployments.stage_runner import StageRunner
 from deployments.stage_work import Done, StageWork, Step
 from fv_ray.errors import InputError
-from fv_ray.works import video_work
+from fv_ray.works import device_name, video_work
 
 
 class StageTwoReplica:
@@ -24,7 +24,7 @@ class StageTwoReplica:
 
         self._attention_backend = config.attention_backend
         self._stage = load_stage(StageTwo, checkpoint, config)
-        self._runner = StageRunner("stage_two", storage_url, self._stage.device, stall_s=config.stall_s)
+        self._runner = StageRunner("stage_two", storage_url, device_name(self._stage.device), stall_s=config.stall_s)
         warm_up_stage_two(self._stage)
 
     async def run(self, work: StageWork) -> AsyncGenerator[Step | Done, None]:

@@ -144,9 +144,11 @@ def keep(
 
 def device_name(device: torch.device) -> str:
     """As records tell it."""
+    if device.type != "cuda":
+        return device.type
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return torch.cuda.get_device_name(device)
 
 
 def _latents(preview: StageRecord) -> Artifact:
@@ -159,19 +161,24 @@ def _latents(preview: StageRecord) -> Artifact:
 @contextmanager
 def _device_errors() -> Iterator[None]:
     """Tell errors of a device as errors that a caller without torch can read."""
-    import torch
-
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        torch.cuda.empty_cache()
-        raise DeviceOutOfMemory(_first_line(error)) from None
-    except torch.AcceleratorError as error:
-        raise DeviceFailed(_first_line(error)) from None
-    except RuntimeError as error:
-        if not str(error).startswith(("CUDA error", "cuDNN error", "NCCL error")):
+    except (MemoryError, RuntimeError) as error:  # those of torch are of the second kind
+        told = _device_error(error)
+        if told is None:
             raise
-        raise DeviceFailed(_first_line(error)) from None
+        raise told from None
+
+
+def _device_error(error: BaseException) -> DeviceOutOfMemory | DeviceFailed | None:
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        torch.cuda.empty_cache()
+        return DeviceOutOfMemory(_first_line(error))
+    if isinstance(error, torch.AcceleratorError) or str(error).startswith(("CUDA error", "cuDNN error", "NCCL error")):
+        return DeviceFailed(_first_line(error))
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,12 +16,10 @@ from ray.actor import ActorHandle
 
 from fv_ray.artifact_store import Stage, StageRecord
 from fv_ray.types import VideoRequest
-from fv_ray.works import Work, preview_work, video_work
+from fv_ray.works import Work, device_name, preview_work, video_work
 from jobs.generation.run_work import WorkRunner
 
 if TYPE_CHECKING:
-    import torch
-
     from fv_ray.stage_loading import AnyStage
 
 HALF = "half"
@@ -57,7 +55,7 @@ class StageOneWorker:
         self._worker = worker
         self._stage = _load(StageOne, worker)
         warm_up_stage_one(self._stage)
-        self._runner = _runner("stage_one", worker, board, self._stage.device)
+        self._runner = _runner("stage_one", worker, board, device_name(self._stage.device))
         board.loaded.remote("stage_one", perf_counter() - start)
 
     def __call__(self, item: dict[str, str]) -> list[dict[str, str]]:
@@ -86,7 +84,7 @@ class StageTwoWorker:
         self._worker = worker
         self._stage = _load(StageTwo, worker)
         warm_up_stage_two(self._stage)
-        self._runner = _runner("stage_two", worker, board, self._stage.device)
+        self._runner = _runner("stage_two", worker, board, device_name(self._stage.device))
         board.loaded.remote("stage_two", perf_counter() - start)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
@@ -115,12 +113,12 @@ def _load(stage_class: type[AnyStage], worker: Worker) -> AnyStage:
     )
 
 
-def _runner(stage: Stage, worker: Worker, board: ActorHandle, device: torch.device) -> WorkRunner:
+def _runner(stage: Stage, worker: Worker, board: ActorHandle, device: str) -> WorkRunner:
     return WorkRunner(
         stage,
         store_url=worker.store_url,
         previews_url=worker.previews_url,
         board=board,
-        device=device,
+        device_name=device,
         stall_s=worker.stall_s,
     )

@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import ray
 from ray.actor import ActorHandle
@@ -37,12 +36,9 @@ from fv_ray.errors import (
 from fv_ray.sidecar import PhaseSeconds
 from fv_ray.storage import storage_errors
 from fv_ray.types import OnProgress, Progress
-from fv_ray.works import Work, device_name, fetch, keep, run_timed
+from fv_ray.works import Work, fetch, keep, run_timed
 from jobs.generation.ask_store import PATIENCE_S, ask
 from jobs.generation.mark_rows import RowError, RowMarks
-
-if TYPE_CHECKING:
-    import torch
 
 MAX_ATTEMPTS = 3
 """That a row may spoil."""
@@ -79,12 +75,12 @@ class WorkRunner:
         store_url: str,
         previews_url: str,
         board: ActorHandle,
-        device: torch.device,
+        device_name: str,
         stall_s: float,
     ) -> None:
         context = ray.get_runtime_context()
         self._stage, self._board, self._stall_s = stage, board, stall_s
-        self._device_name = device_name(device)
+        self._device_name = device_name
         self._actor, self._node = context.get_actor_id() or "", context.get_node_id()
         self._store = ArtifactStore(open_blobs(store_url), PATIENCE_S)
         self._previews = ArtifactStore(open_blobs(previews_url), PATIENCE_S)

@@ -63,6 +63,8 @@ class Experiment:
     num_kills: int
     draws: random.Random
     objects: ObjectStore | None = None
+    has_poison: bool = True
+    """Whether a row kills the process that makes it, again and again."""
     statuses: list[int] = field(default_factory=list)
     """Of the launches that were not killed."""
     moments: list[Moment] = field(default_factory=list)
@@ -71,32 +73,35 @@ class Experiment:
     """Of the beginnings of the poison row that were answered."""
 
 
-def table_of(num_rows: int) -> list[dict[str, Any]]:
-    """Rows, every tenth of them bad and every tenth one of before, and a poison row."""
+def table_of(experiment: Experiment) -> list[dict[str, Any]]:
+    """Rows, every tenth of them bad and every tenth one of before, and a poison row if there is to be one."""
+    num_rows = experiment.num_rows
     rows: list[dict[str, Any]] = [{"id": str(number), "prompt": f"a fox number {number}"} for number in range(num_rows)]
     for number in range(9, num_rows, 10):
         rows[number] = {"id": str(number), "prompt": ""}
     for number in range(5, num_rows, 10):
         rows[number] = {**rows[number - 5], "id": f"again {number}", "seed": 1}
         rows[number - 5]["seed"] = 1
-    # Of many steps, so that it is still at work when its beginning has been seen.
-    rows[2] = {"id": POISON, "prompt": "a poison", "stage_one.num_inference_steps": 1000}
+    if experiment.has_poison:  # of many steps, so that it is still at work when its beginning has been seen
+        rows[2] = {"id": POISON, "prompt": "a poison", "stage_one.num_inference_steps": 1000}
     return rows
 
 
 def rows_of(experiment: Experiment) -> list[Row]:
-    raw = (RawRow(str(number), row) for number, row in enumerate(table_of(experiment.num_rows)))
+    raw = (RawRow(str(number), row) for number, row in enumerate(table_of(experiment)))
     return list(check_rows(raw, Asking(), CheckpointInfo.read(experiment.checkpoint)))
 
 
 def run_until_done(experiment: Experiment, folder: Path) -> None:
     """Launch, kill, and launch again."""
     table = folder / "table.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in table_of(experiment.num_rows)))
-    (poison,) = [row for row in rows_of(experiment) if row.id == POISON]
+    table.write_text("".join(json.dumps(row) + "\n" for row in table_of(experiment)))
+    poisons = [row for row in rows_of(experiment) if row.id == POISON]
     while True:
         is_to_be_killed = len(experiment.moments) < experiment.num_kills
-        with launched(experiment, table, folder / "log.txt") as process, poisoned(experiment, poison, process):
+        with launched(experiment, table, folder / "log.txt") as process, contextlib.ExitStack() as stack:
+            for poison in poisons:
+                stack.enter_context(poisoned(experiment, poison, process))
             if is_to_be_killed and kill(experiment, process):
                 continue
             status = process.wait(MAX_LAUNCH_S)
@@ -227,10 +232,9 @@ def check(experiment: Experiment) -> dict[str, int]:
     assert [line["id"] for line in lines] == [row.id for row in rows]
     is_made = [row.problem is None and row.id != POISON for row in rows]
     assert [line["status"] == "made" for line in lines] == is_made
-    (poison,) = [row for row in rows if row.id == POISON]
-    error = RowMarks(blobs).error(poison.key)
-    assert error is not None
-    assert (error.code, error.attempts) == ("crash_loop", 3)
+    for error in [RowMarks(blobs).error(row.key) for row in rows if row.id == POISON]:
+        assert error is not None
+        assert (error.code, error.attempts) == ("crash_loop", 3)
 
     wanted = {(line["preview_work_key"], line["video_work_key"]) for line in lines if line["status"] == "made"}
     assert len(wanted) == len({row.key for row, made in zip(rows, is_made, strict=True) if made})

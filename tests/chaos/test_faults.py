@@ -23,6 +23,6 @@ def service(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     ["duplicates", "cancels", "stage_kill", "orchestrator_kill", "orchestrator_hang", "stage_pause", "everything_kill"],
 )
 def test_nothing_is_lost_duplicated_or_corrupted_by(service: Service, name: str) -> None:
-    result = run(Stage(service), FAULTS[name], num_jobs=8, num_injections=1, seed=0)
+    result = run(Stage(service), FAULTS[name], num_jobs=3, num_injections=1, seed=0)
     assert result.num_injected
     assert result.wrong == []

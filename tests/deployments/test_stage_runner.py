@@ -25,7 +25,7 @@ def write_result(given: Path, made: Path, on_progress: OnProgress) -> None:
 
 @pytest.fixture
 def runner(tmp_path: Path) -> StageRunner:
-    return StageRunner("stage_one", str(tmp_path), torch.device("cpu"), stall_s=60)
+    return StageRunner("stage_one", str(tmp_path), "cpu", stall_s=60)
 
 
 def run(runner: StageRunner, *arguments: object) -> list[Step | Done]:

@@ -23,7 +23,6 @@ os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # r
 
 import psutil
 import ray
-import torch
 from ray._private.node import Node
 from ray.actor import ActorHandle
 from ray.cluster_utils import Cluster
@@ -145,8 +144,8 @@ def raylet_of(node: Node) -> int:
 
 
 def new_runner(stage: Stage, worker: Worker, board: ActorHandle) -> WorkRunner:
-    device, url = torch.device("cpu"), worker.store_url
-    return WorkRunner(stage, store_url=url, previews_url=url, board=board, device=device, stall_s=worker.stall_s)
+    url = worker.store_url
+    return WorkRunner(stage, store_url=url, previews_url=url, board=board, device_name="cpu", stall_s=worker.stall_s)
 
 
 def until(is_reached: Callable[[], bool]) -> None:

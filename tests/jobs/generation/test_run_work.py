@@ -27,8 +27,7 @@ KEY = key(1)
 
 
 def new_runner(url: str, board: ActorHandle, stall_s: float = 60) -> WorkRunner:
-    device = torch.device("cpu")
-    return WorkRunner("stage_two", store_url=url, previews_url=url, board=board, device=device, stall_s=stall_s)
+    return WorkRunner("stage_two", store_url=url, previews_url=url, board=board, device_name="cpu", stall_s=stall_s)
 
 
 def write_video(_given: Path, made: Path, on_progress: OnProgress) -> None:
