@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEMO := .venv/.demo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-gpu test-vllm format demo serve bulk parity chaos chaos-bulk bench model clean
@@ -11,25 +12,26 @@ help: ## show this list
 
 setup: $(READY) ## make .venv with everything that development needs
 
-# torch comes first and alone, so that the build that suits this machine is the one that the rest is resolved against.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
-		f"fv-ray needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make setup PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,jobs,serve,train]"
-	@touch $@
+	@$(SET_UP) development
+
+$(DEMO): pyproject.toml constraints.txt
+	@$(SET_UP) demo
+
+SET_UP = command -v $(PYTHON) >/dev/null || { echo "set-up: there is no $(PYTHON) on this machine's PATH;" \
+	"install Python 3.11 to 3.13, or name the one you have: make setup PYTHON=python3.12" >&2; exit 1; }; $(PYTHON) set_up.py
 
 check: $(READY) ## style, types, floors and unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not ray and not gpu and not weights"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not ray and not gpu and not weights" --junitxml=build/tests/check.xml
 
-# pytest ends with 5 where no test carries the marker.
+# One after the other: what waits for a process that was killed must not starve. How long each test took is in build/tests.
 test: check ## check, then the tests that start Ray
-	$(BIN)/pytest -m ray --durations=25 || [ $$? -eq 5 ]
+	$(BIN)/pytest -m ray --durations=25 --junitxml=build/tests/ray.xml
+	$(BIN)/python -m tests.passed_over build/tests/check.xml build/tests/ray.xml
 
 test-gpu: $(READY) ## the tests that need a CUDA device
 	$(BIN)/pytest -m gpu
@@ -52,7 +54,8 @@ format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-demo: | $(READY) ## a few words to a video with the embedded model, on the CPU
+# A demo needs a part of it; where all of it is there, that is used.
+demo: | $(if $(wildcard $(READY)),$(READY),$(DEMO)) ## a few words to a video with the embedded model, on the CPU
 	rm -rf build/demo
 	OMP_NUM_THREADS=1 $(BIN)/fv-ray generate "a purple ring grows" --enhance --seed 2 --output build/demo
 	@echo "The results are in build/demo:" && ls build/demo

@@ -4,7 +4,6 @@ Turns a command line into values, calls the rooms and shows progress; decides no
 """
 
 import os
-import secrets
 import sys
 import warnings
 from contextlib import nullcontext
@@ -14,7 +13,6 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from fv_ray import __version__, cli_options
-from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
 from fv_ray.cli_options import (
     AttentionBackend,
     Checkpoint,
@@ -30,7 +28,6 @@ from fv_ray.cli_options import (
     X264Preset,
 )
 from fv_ray.errors import FvRayError, PromptNotRead, StorageError
-from fv_ray.progress_bars import ProgressBars
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +50,7 @@ def version(
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What the video shows; long and detailed is best.")] = None,
     *,
-    checkpoint: Checkpoint = DEFAULT_MODEL,
+    checkpoint: Checkpoint,
     output: Annotated[Path, typer.Option(help="A new folder; with --prompt-file it holds a folder for each prompt.")],
     prompt_file: Annotated[Path | None, typer.Option(help="A UTF-8 text file with one prompt a line.")] = None,
     preview_only: Annotated[bool, typer.Option("--preview-only", help="Stop after stage one.")] = False,
@@ -80,8 +77,11 @@ def generate(
     x264_preset: X264Preset = "medium",
 ) -> None:
     """Make a preview of a prompt, and its video."""
+    import secrets
+
+    from fv_ray.checkpoint import CheckpointInfo
     from fv_ray.models.attention import check_attention_backend
-    from fv_ray.models.lora import read_lora
+    from fv_ray.progress_bars import ProgressBars
     from fv_ray.results import make_preview, make_video
     from fv_ray.stage_one import StageOne
     from fv_ray.storage import require_new
@@ -107,9 +107,7 @@ def generate(
     encoding = Encoding(crf, x264_preset)
     folders = [output] if prompt_file is None else [output / f"{n:05d}" for n in range(len(prompts))]
 
-    loras = cli_options.lora_scales(lora)
-    for file in loras:
-        read_lora(file)
+    loras = _readable_loras(lora)
     placement = cli_options.placement(device, dtype)
     check_attention_backend(attention_backend, **placement)
 
@@ -141,7 +139,7 @@ def generate(
 def refine(
     preview: Annotated[Path, typer.Argument(help="A folder that `fv-ray generate` wrote.")],
     *,
-    checkpoint: Checkpoint = DEFAULT_MODEL,
+    checkpoint: Checkpoint,
     output: Annotated[Path | None, typer.Option(help="A new folder. Default: the preview's.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Another prompt for stage two. Default: the preview's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Stage two's own. Default: follows from the preview's.")] = None,
@@ -158,8 +156,10 @@ def refine(
     x264_preset: X264Preset = "medium",
 ) -> None:
     """Commit a stored preview: run stage two on exactly it."""
+    from fv_ray.checkpoint import CheckpointInfo
     from fv_ray.models.attention import check_attention_backend
     from fv_ray.preview_folder import read_preview
+    from fv_ray.progress_bars import ProgressBars
     from fv_ray.results import make_video
     from fv_ray.stage_two import StageTwo
     from fv_ray.storage import new_directory, require_new
@@ -234,8 +234,13 @@ def convert(
 @app.command()
 def info(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint folder.", show_default="the embedded model")
-    ] = DEFAULT_MODEL,
+        Path,
+        typer.Argument(
+            help="A checkpoint folder.",
+            default_factory=cli_options.embedded_model,
+            show_default="the embedded model",
+        ),
+    ],
 ) -> None:
     """Tell what a checkpoint is."""
     from fv_ray.description import describe
@@ -270,6 +275,16 @@ def _enhanced(prompts: list[str], first_seed: int, checkpoint: Path) -> list[str
         for note in each.notes:
             typer.echo(f"  {note}")
     return [each.told_prompt for each in enhanced]
+
+
+def _readable_loras(arguments: list[str] | None) -> dict[Path, float]:
+    """The LoRA files with their scales; one that cannot be read is refused before the model is loaded."""
+    from fv_ray.models.lora import read_lora
+
+    loras = cli_options.lora_scales(arguments)
+    for file in loras:
+        read_lora(file)
+    return loras
 
 
 def _fail(message: str) -> NoReturn:

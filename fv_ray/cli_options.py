@@ -1,15 +1,33 @@
-"""What a person writes on the command line, and the values it means."""
+"""What a person writes on the command line, and the values it means.
+
+Every start of the command imports this: what only some commands need is imported where it is used.
+"""
+
+from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fv_ray.errors import InputError
-from fv_ray.presets import ClipSize
 
-Checkpoint = Annotated[Path, typer.Option(help="A checkpoint folder.", show_default="the embedded model")]
+if TYPE_CHECKING:
+    from fv_ray.presets import ClipSize
+
+
+def embedded_model() -> Path:
+    """The checkpoint that a command takes where none is given."""
+    from fv_ray.checkpoint import DEFAULT_MODEL
+
+    return DEFAULT_MODEL
+
+
+Checkpoint = Annotated[
+    Path,
+    typer.Option(help="A checkpoint folder.", default_factory=embedded_model, show_default="the embedded model"),
+]
 Device = Annotated[str | None, typer.Option(help="cuda, cuda:1, cpu ... Default: cuda where there is one.")]
 Dtype = Annotated[
     Literal["bfloat16", "float32"] | None, typer.Option(help="Default: bfloat16 on a GPU, float32 on a CPU.")
@@ -103,6 +121,8 @@ def clip_size(num_frames: int | None, size: str | None, refine_size: str | None)
         return None
     if num_frames is None or size is None or refine_size is None:
         raise InputError("of --num-frames, --size and --refine-size only some are given; give all three or none")
+    from fv_ray.presets import ClipSize
+
     return ClipSize(num_frames, *height_width(size), *height_width(refine_size))
 
 

@@ -1,6 +1,6 @@
 """The values that flow: `VideoRequest -> Preview -> Video`, all frozen.
 
-Knows numpy and pydantic; importing it never imports torch, so an HTTP front end can use it.
+Knows pydantic, and numpy by name; importing it never imports torch or numpy, so an HTTP front end can use it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_SEED = 2**63 - 1
 MAX_PROMPT_CHARACTERS = 32_000  # the limit of OpenAI's video endpoint
@@ -24,7 +26,8 @@ Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CH
 class Value(BaseModel):
     """A frozen model that refuses unknown fields: what stands at every door."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: most processes that import this validate few of the models, or none.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class StageOneSampling(Value):

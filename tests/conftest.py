@@ -3,17 +3,24 @@
 Those that need a Ray share one small one of their own.
 """
 
+from __future__ import annotations
+
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from fv_ray.temporary_folder import own_temporary_folder
+
+END_S = 60
+"""How long a process may take to end that was told to."""
 
 left_at_the_end = ExitStack()
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has the folder of the process that started it
@@ -35,31 +42,50 @@ os.environ |= {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
 }
 
+OURS = {"FV_RAY_TESTED_BY": str(os.getpid())}
+"""In the environment of every process that the tests start."""
+os.environ |= OURS
+
 
 def pytest_unconfigure() -> None:
     left_at_the_end.close()
 
 
-# Only now: torch, Ray, gcsfs and the hub's clients read the environment when they are imported.
-import torch
+@pytest.fixture(scope="session", autouse=True)
+def leaves_no_process() -> Iterator[None]:
+    """It is set up before all others, and so it looks when they are gone."""
+    yield
+    deadline = time.monotonic() + END_S
+    while (left := list(our_processes())) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
 
-torch.set_num_threads(1)
 
-from fv_ray.checkpoint import CheckpointInfo
-from fv_ray.stage_one import StageOne
-from fv_ray.stage_two import StageTwo
-from fv_ray.text_to_video import TextToVideo
-from fv_ray.training.new_checkpoint import new_checkpoint
-from fv_ray.types import VideoRequest
-from tests.tiny import make_checkpoint, make_small_checkpoint
+def our_processes() -> Iterator[str]:
+    """The commands of those that still run, but for the helpers of multiprocessing, which end with this process."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended
+            command, is_alive = " ".join(process.cmdline()), process.status() != psutil.STATUS_ZOMBIE
+            is_ours = process.pid != os.getpid() and process.environ().items() >= OURS.items()
+            if is_ours and is_alive and "multiprocessing." not in command:
+                yield command
 
+
+# Late, here and in the fixtures: torch, Ray, gcsfs and the hub's clients read the environment when they are imported,
+# and a process that only hands out tests needs none of them.
 if TYPE_CHECKING:
+    from fv_ray.stage_one import StageOne
+    from fv_ray.stage_two import StageTwo
+    from fv_ray.text_to_video import TextToVideo
+    from fv_ray.types import VideoRequest
     from tests.object_store import ObjectStore
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real checkpoint folder; read only."""
+    from tests.tiny import make_checkpoint
+
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     make_checkpoint(folder)
     return folder
@@ -68,6 +94,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def fresh_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights, from which training begins; read only."""
+    from fv_ray.training.new_checkpoint import new_checkpoint
+
     folder = tmp_path_factory.mktemp("fresh") / "checkpoint"
     new_checkpoint(folder, "tiny", 0)
     return folder
@@ -75,6 +103,8 @@ def fresh_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models(checkpoint: Path) -> TextToVideo:
+    from fv_ray.text_to_video import TextToVideo
+
     return TextToVideo.from_pretrained(checkpoint)
 
 
@@ -91,6 +121,8 @@ def stage_two(models: TextToVideo) -> StageTwo:
 @pytest.fixture(scope="session")
 def request_(checkpoint: Path) -> VideoRequest:
     """The smallest request that exercises time, space and several steps."""
+    from fv_ray.checkpoint import CheckpointInfo
+
     return CheckpointInfo.read(checkpoint).request(
         "a red fox",
         seed=1,
@@ -100,7 +132,7 @@ def request_(checkpoint: Path) -> VideoRequest:
 
 
 @pytest.fixture(scope="session")
-def s3() -> "Iterator[ObjectStore]":
+def s3() -> Iterator[ObjectStore]:
     """An S3 on the loopback with a bucket named "bucket"; each test uses a folder of its own."""
     from tests.object_store import object_store
 
@@ -131,6 +163,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def small_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny checkpoint, whose default preset makes the smallest clips that the judge reads."""
+    from tests.tiny import make_small_checkpoint
+
     folder = tmp_path_factory.mktemp("small") / "checkpoint"
     make_small_checkpoint(checkpoint, folder)
     return folder

@@ -225,6 +225,21 @@ def test_the_version_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.strip() == __version__
 
 
+def test_help_loads_nothing_heavy() -> None:
+    program = """
+import sys
+from fv_ray.cli import main
+sys.argv = ["fv-ray", "--help"]
+try:
+    main()
+finally:
+    print(*sorted({"numpy", "pydantic", "torch"} & sys.modules.keys()), file=sys.stderr)
+"""
+    shown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "generate" in shown.stdout
+    assert shown.stderr.split() == []
+
+
 def test_commit_settings_are_checked_before_any_work(
     run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

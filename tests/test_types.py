@@ -1,5 +1,8 @@
 """Requests: frozen, checked where they are made, and the rule of stage two's seed."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -45,3 +48,8 @@ def test_with_prompt_changes_only_the_prompt() -> None:
 
 def test_json_round_trip() -> None:
     assert VideoRequest.model_validate_json(request().model_dump_json()) == request()
+
+
+def test_importing_the_values_loads_no_numpy() -> None:
+    program = "import sys, fv_ray.types; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout.split() == [b"False"]

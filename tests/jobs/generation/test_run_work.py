@@ -1,38 +1,23 @@
 """What a row can do to its actor, with a real board, a real store, and work that fails on purpose."""
 
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
 import torch
-from ray.actor import ActorHandle
 
 from fv_ray.artifact_store import ArtifactStore
 from fv_ray.blobs import open_blobs
 from fv_ray.errors import InputError, NumericalError, StorageError
-from fv_ray.types import OnProgress, Progress
-from fv_ray.works import Work
+from fv_ray.types import OnProgress
 from jobs.generation.mark_rows import RowMarks
-from jobs.generation.run_work import FAILED, LEFT, MADE, WorkRunner
+from jobs.generation.run_work import FAILED, LEFT, MADE
 from jobs.generation.watch_rows import read_figures, start_board
 from tests.artifact_writer import key
+from tests.jobs.generation.deadly_rows import KEY, Deadly, new_runner, run, write_video
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
-
-KEY = key(1)
-
-
-def new_runner(url: str, board: ActorHandle, stall_s: float = 60) -> WorkRunner:
-    return WorkRunner("stage_two", store_url=url, previews_url=url, board=board, device_name="cpu", stall_s=stall_s)
-
-
-def write_video(_given: Path, made: Path, on_progress: OnProgress) -> None:
-    on_progress(Progress("refine", 1, 1, 0.5))
-    (made / "video.mp4").write_bytes(b"frames")
 
 
 def write_nothing(_given: Path, made: Path, _on_progress: OnProgress) -> None:
@@ -44,10 +29,6 @@ def raising(error: Exception) -> Callable[..., None]:
         raise error
 
     return make
-
-
-def run(runner: WorkRunner, make: Callable[..., None], work_key: str = KEY) -> str:
-    return runner.run(work_key, lambda: Work("stage_two", work_key, make), [work_key]).status
 
 
 @pytest.mark.parametrize(
@@ -105,24 +86,6 @@ def test_who_drains_begins_nothing(tmp_path: Path) -> None:
     ray.get(board.drain.remote())
     assert run(new_runner(str(tmp_path), board), write_video) == LEFT
     assert ArtifactStore.open(str(tmp_path)).find(KEY) is None
-
-
-class Deadly:
-    """An actor of Ray Data whose rows may end or hang its process."""
-
-    def __init__(self, url: str, board: ActorHandle) -> None:
-        self._runner = new_runner(url, board, stall_s=2)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
-        def make(given: Path, made: Path, on_progress: OnProgress) -> None:
-            if row["does"] == "die":
-                os._exit(1)
-            if row["does"] == "hang":
-                on_progress(Progress("refine", 0, 1, 0))
-                time.sleep(600)
-            write_video(given, made, on_progress)
-
-        return {"key": row["key"], "status": run(self._runner, make, row["key"])}
 
 
 def test_a_row_that_kills_or_hangs_its_actor_is_an_error_and_its_neighbours_are_made(tmp_path: Path) -> None:
