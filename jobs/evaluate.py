@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from fv_ray import cli_options
-from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
+from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.cli_options import Checkpoint, Dtype, NoiseLevel, RefineGuidance, RefineSize, RefineSteps, Shift
 from fv_ray.storage import new_directory, require_new
 from fv_ray.training.procedural.scene import Split
@@ -39,7 +39,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def evaluate(
     output: Annotated[Path, typer.Option(help="A new folder.")],
-    checkpoint: Checkpoint = DEFAULT_MODEL,
+    checkpoint: Checkpoint,
     prompts: Annotated[str | None, typer.Option(help="Table with a column `prompt`, instead of the world's.")] = None,
     num_prompts: Annotated[int | None, typer.Option(help="Default: 200, or the whole table.")] = None,
     split: Annotated[Split, typer.Option(help="Of the procedural world.")] = "held_out",

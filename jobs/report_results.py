@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fv_ray.checkpoint import DEFAULT_MODEL, CheckpointInfo
+from fv_ray.checkpoint import CheckpointInfo
 from fv_ray.cli_options import Checkpoint, Dtype
 from fv_ray.stage_one import StageOne
 from fv_ray.storage import storage_errors
@@ -38,7 +38,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def report_results(
-    checkpoint: Checkpoint = DEFAULT_MODEL,
+    checkpoint: Checkpoint,
     output: Annotated[Path, typer.Option(help="The page.")] = Path("docs/results.md"),
     num_prompts: Annotated[int, typer.Option(help="Held-out prompts for the judge.")] = 200,
     num_sweep_prompts: Annotated[int, typer.Option(help="The first of these, for all that is swept.")] = 24,
