@@ -5,6 +5,7 @@ Those that need a Ray share one small one of their own.
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 import time
@@ -22,11 +23,12 @@ from fv_ray.temporary_folder import own_temporary_folder
 END_S = 60
 """How long a process may take to end that was told to."""
 
-left_at_the_end = ExitStack()
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has the folder of the process that started it
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what failed tests leave is kept, there
     os.environ.pop("RAY_TMPDIR", None)
-    left_at_the_end.enter_context(own_temporary_folder())
+    place = ExitStack()
+    place.enter_context(own_temporary_folder())
+    atexit.register(place.close)  # behind multiprocessing, which is imported later and cleans up there before
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -45,10 +47,6 @@ os.environ |= {
 OURS = {"FV_RAY_TESTED_BY": str(os.getpid())}
 """In the environment of every process that the tests start."""
 os.environ |= OURS
-
-
-def pytest_unconfigure() -> None:
-    left_at_the_end.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ from deployments.stage_work import WorkRefused
 from fv_ray.errors import DeviceFailed
 from fv_ray.types import OnProgress, Progress
 
+PATIENCE_S = 120
 STEP = Progress("denoise", 1, 2, 0.0)
 
 
@@ -17,6 +18,7 @@ class Works:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.in_step = threading.Event()
         self.endings: list[str] = []
         self.most_at_once = 0
         self._num_running = 0
@@ -27,7 +29,8 @@ class Works:
             self.most_at_once = max(self.most_at_once, self._num_running)
             try:
                 on_progress(STEP)
-                assert self.gate.wait(30)
+                self.in_step.set()
+                assert self.gate.wait(PATIENCE_S)
                 on_progress(STEP)
             except Stopped:
                 self.endings.append(f"{name} stopped")
@@ -116,8 +119,8 @@ def test_a_hung_step_is_seen_and_further_work_refused() -> None:
         device = DeviceThread(0.1)
         device.check()
         running = asyncio.create_task(consume(device, works.make("a")))
-        await begun(device)
-        await asyncio.sleep(0.15)
+        while not works.in_step.is_set() or device.step_s <= 0.1:
+            await asyncio.sleep(0.01)
         with pytest.raises(WorkRefused, match="allowed are 0 s"):
             device.check()
         works.gate.set()

@@ -47,7 +47,7 @@ def test_an_endpoint_answers_or_is_unavailable(
 ) -> None:
     left = list(replies)
     with chat_endpoint(lambda _: left.pop(0)) as endpoint:
-        config = EnhancerConfig(kind="openai", base_url=endpoint.url, model="tiny", timeout_s=20)
+        config = EnhancerConfig(kind="openai", base_url=endpoint.url, model="tiny", timeout_s=120)
         replica = OpenaiEnhancerReplica(prompt_checkpoint, config)
         if outcome is None:
             with pytest.raises(EnhancerUnavailable):

@@ -178,7 +178,7 @@ def test_a_running_video_is_followed_and_cancelled(app: App, official: openai.Op
 def test_a_client_that_goes_does_not_end_its_video(app: App, official: openai.OpenAI) -> None:
     """T1: what is begun within a request is cancelled with it."""
     video = official.videos.create(prompt="fog", model=PREVIEW)
-    with httpx2.stream("GET", f"{app.url}/v1/videos/{video.id}/events") as stream:
+    with httpx2.stream("GET", f"{app.url}/v1/videos/{video.id}/events", timeout=240) as stream:
         next(stream.iter_lines())
     assert official.videos.poll(video.id).status == "completed"
     assert app.outcomes(video.id) == ["done"]
@@ -186,7 +186,9 @@ def test_a_client_that_goes_does_not_end_its_video(app: App, official: openai.Op
 
 def test_errors_are_typed_and_not_tried_again(app: App) -> None:
     statuses: list[int] = []
-    http = httpx2.Client(event_hooks={"response": [lambda response: statuses.append(response.status_code)]})
+    http = httpx2.Client(
+        event_hooks={"response": [lambda response: statuses.append(response.status_code)]}, timeout=240
+    )
     with openai.OpenAI(base_url=f"{app.url}/v1", api_key="none is needed", http_client=http) as official:
         with pytest.raises(openai.NotFoundError):
             official.videos.retrieve("video_unknown")

@@ -199,7 +199,7 @@ def test_a_store_without_folders_serves_as_output(source: Path, monkeypatch: pyt
 
 
 def wait_for(condition: Any) -> None:
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 200
     while not condition():
         assert time.monotonic() < end_s
         time.sleep(0.01)

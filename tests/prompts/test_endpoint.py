@@ -29,7 +29,7 @@ KEY = "TEST_ENDPOINT_KEY"
 PATIENCE_S = 120
 
 
-def ask(url: str, timeout_s: float = 10) -> str:
+def ask(url: str, timeout_s: float = PATIENCE_S) -> str:
     async def once() -> str:
         endpoint = Endpoint(url, "tiny", api_key_env=KEY, timeout_s=timeout_s)
         try:
@@ -84,17 +84,18 @@ def test_one_that_is_silent_is_left_within_the_limit() -> None:
 
 
 def test_one_that_goes_on_for_ever_is_left_within_the_limit() -> None:
-    """Each byte comes in time; the answer never does."""
+    """Bytes come all the time; the answer never does, and so only the limit on the whole can end it."""
 
     def for_ever() -> Iterator[bytes]:
         while True:
-            time.sleep(0.02)
+            time.sleep(0.01)
             yield b" "
 
-    with chat_endpoint(lambda _: (200, "application/json", for_ever())) as endpoint:
-        with pytest.raises(EnhancerUnavailable, match="TimeoutError"):
-            ask(endpoint.url, timeout_s=0.2)
-        assert len(endpoint.asked) == 1
+    def reply(_: dict[str, Any]) -> Reply:
+        return 200, "application/json", for_ever()
+
+    with chat_endpoint(reply) as endpoint, pytest.raises(EnhancerUnavailable, match="TimeoutError"):
+        ask(endpoint.url, timeout_s=0.2)
 
 
 @pytest.mark.parametrize(

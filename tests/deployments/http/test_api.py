@@ -146,7 +146,7 @@ def test_a_409_is_not_tried_again_and_a_429_is(service: Service, worker: Worker)
         if response.status_code == 429:
             impatient.post(f"/videos/{waiting.id}/cancel", cast_to=Video)
 
-    http = httpx2.Client(event_hooks={"response": [make_room]})
+    http = httpx2.Client(event_hooks={"response": [make_room]}, timeout=60)
     with served(limited) as url:
         impatient = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY)
         patient = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=2, http_client=http)
@@ -193,7 +193,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(service: Service, framing: 
 def test_a_client_that_goes_does_not_end_its_video(official: openai.OpenAI, url: str, worker: Worker) -> None:
     video = official.videos.create(prompt="a fox", model="flashvideo-preview")
     headers = {"authorization": f"Bearer {KEY}"}
-    with httpx2.stream("GET", f"{url}/v1/videos/{video.id}/events", headers=headers) as stream:
+    with httpx2.stream("GET", f"{url}/v1/videos/{video.id}/events", headers=headers, timeout=60) as stream:
         next(stream.iter_lines())
     worker.make(video.id)
     assert official.videos.retrieve(video.id).status == "completed"

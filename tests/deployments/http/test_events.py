@@ -11,6 +11,8 @@ from tests.deployments.http.conftest import served, with_config
 from tests.deployments.http.test_routes import create, error_of, preview
 from tests.deployments.http.worker import Worker
 
+PATIENCE_S = 120
+
 
 def follow(client: TestClient, video_id: str, last: int | None = None) -> list[dict[str, Any]]:
     """All events of a video that has ended: the stream ends by itself."""
@@ -62,7 +64,10 @@ def test_a_cancelled_video_s_stream_ends(client: TestClient) -> None:
 
 
 def test_streams_leave_room_for_other_requests(service: Service, worker: Worker) -> None:
-    with served(with_config(service, limits={"max_event_streams": 2})) as url, httpx.Client(base_url=url) as client:
+    with (
+        served(with_config(service, limits={"max_event_streams": 2})) as url,
+        httpx.Client(base_url=url, timeout=PATIENCE_S) as client,
+    ):
         video = client.post("/v1/videos", json={"prompt": "a fox"}).json()["id"]
         path = f"/v1/videos/{video}/events"
         with client.stream("GET", path) as first, client.stream("GET", path) as second:
@@ -72,9 +77,9 @@ def test_streams_leave_room_for_other_requests(service: Service, worker: Worker)
             assert error_of(refused, 503)["code"] == "overloaded"
             assert int(refused.headers["retry-after"]) > 0
         worker.make(video, "stage_one", "stage_two")  # and those whose clients have gone are counted no more
-        for _ in range(50):
-            if (reply := client.get(path)).status_code == 200:
-                break
+        deadline = time.monotonic() + PATIENCE_S
+        while (reply := client.get(path)).status_code != 200:
+            assert time.monotonic() < deadline
             time.sleep(0.1)
         assert "video.completed" in reply.text
 

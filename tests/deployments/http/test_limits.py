@@ -12,8 +12,10 @@ from deployments.config import BatchLimits, Limits
 from deployments.http.errors import ApiError
 from deployments.http.limits import UPLOAD_PATH, RequestLimits
 
-LIMITS = Limits(max_body_bytes=1000, max_header_bytes=2000, body_timeout_s=0.05)
-BATCHES = BatchLimits(max_file_bytes=5000, upload_timeout_s=0.05)
+PATIENCE_S = 120
+LIMITS = Limits(max_body_bytes=1000, max_header_bytes=2000, body_timeout_s=PATIENCE_S)
+BATCHES = BatchLimits(max_file_bytes=5000, upload_timeout_s=PATIENCE_S)
+IMPATIENT = LIMITS.model_copy(update={"body_timeout_s": 0.05}), BATCHES.model_copy(update={"upload_timeout_s": 0.05})
 
 
 async def echo(request: Request) -> PlainTextResponse:
@@ -23,16 +25,14 @@ async def echo(request: Request) -> PlainTextResponse:
         return PlainTextResponse(error.code, error.status)
 
 
-@pytest.fixture
-def app() -> RequestLimits:
-    return RequestLimits(
-        Starlette(routes=[Route(path, echo, methods=["POST"]) for path in ("/", UPLOAD_PATH)]), LIMITS, BATCHES
-    )
+def app(limits: Limits, batches: BatchLimits) -> RequestLimits:
+    routes = [Route(path, echo, methods=["POST"]) for path in ("/", UPLOAD_PATH)]
+    return RequestLimits(Starlette(routes=routes), limits, batches)
 
 
 @pytest.fixture
-def client(app: RequestLimits) -> TestClient:
-    return TestClient(app)
+def client() -> TestClient:
+    return TestClient(app(LIMITS, BATCHES))
 
 
 def test_a_body_at_the_limit_passes_whole(client: TestClient) -> None:
@@ -73,7 +73,7 @@ def test_a_file_may_be_as_large_as_files_are(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", UPLOAD_PATH])
-def test_a_body_without_end_is_refused(app: RequestLimits, path: str) -> None:
+def test_a_body_without_end_is_refused(path: str) -> None:
     """Without a timed assert: the body never ends, so that only the limit can."""
     sent: list[dict[str, object]] = []
 
@@ -87,7 +87,7 @@ def test_a_body_without_end_is_refused(app: RequestLimits, path: str) -> None:
         async def send(message: dict[str, object]) -> None:
             sent.append(message)
 
-        await app(scope, receive, send)
+        await app(*IMPATIENT)(scope, receive, send)
 
     asyncio.run(run())
     assert sent[0]["status"] == 408

