@@ -117,6 +117,7 @@ def lines_of(client: TestClient, file_id: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in client.get(f"/v1/files/{file_id}/content").text.splitlines()]
 
 
+@pytest.mark.slow
 def test_no_kill_loses_or_doubles_a_row(config: AppConfig, client: TestClient) -> None:
     draws = random.Random(7)
     batch_id = run(client, [a_line(number) for number in range(1, NUM_ROWS + 1)])

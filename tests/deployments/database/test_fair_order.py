@@ -10,7 +10,7 @@ from deployments.job_names import workflow_id
 from tests.deployments.videos import Database, a_video, accepted, begun, finished, workflows
 
 ROOT = Path(__file__).parents[3]
-NUM_OF_ONE_TENANT = 500
+NUM_OF_ONE_TENANT = 100
 NUM_STARTED_BEFORE = 3
 
 
@@ -84,7 +84,7 @@ def started(database: Database, num_videos: int) -> list[str]:
     return ids
 
 
-def test_500_videos_of_one_tenant_delay_anothers_by_one(database: Database) -> None:
+def test_a_hundred_videos_of_one_tenant_delay_anothers_by_one(database: Database) -> None:
     foxes = [accepted(database, a_video("fox", kind="preview")) for _ in range(NUM_OF_ONE_TENANT)]
     for video in foxes[:NUM_STARTED_BEFORE]:
         begun(database, video)

@@ -13,7 +13,7 @@ from tests.deployments.database.life_cycle import LifeCycle
 from tests.deployments.videos import Database
 
 # A night can run thousands: FV_RAY_LIFE_CYCLES=5000.
-NUM_EXAMPLES = int(os.environ.get("FV_RAY_LIFE_CYCLES", "15"))
+NUM_EXAMPLES = int(os.environ.get("FV_RAY_LIFE_CYCLES", "10"))
 
 
 def connected(url: str) -> Database:

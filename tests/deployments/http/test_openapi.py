@@ -95,6 +95,7 @@ def test_the_key_is_told_where_one_is_needed(service: Service, document: dict[st
     assert told["paths"]["/readyz"]["get"]["security"] == []
 
 
+@pytest.mark.slow
 def test_generated_requests_are_answered_as_the_document_says(url: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
     # But for one check: what a checkpoint can make, and what a form can say, is less than a schema tells.

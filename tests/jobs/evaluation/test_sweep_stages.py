@@ -55,8 +55,8 @@ def test_a_true_preview_is_decoded_as_the_autoencoder_knows_it(
 
 
 def test_upsampling_compares_three_ways(small_models: TextToVideo, making: Making, prompts: list[Prompt]) -> None:
-    records = STUDIES["upsampling"](small_models, making, prompts)
-    assert [record.number for record in records] == [0, 1]
+    records = STUDIES["upsampling"](small_models, making, prompts[1:])
+    assert [record.number for record in records] == [1]
     assert all(
         record.figures.keys()
         == {

@@ -100,12 +100,14 @@ def assert_close_weights(found: dict[str, torch.Tensor], expected: dict[str, tor
             torch.testing.assert_close(found[name], weight, atol=0, rtol=FLOAT32_TOLERANCE, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_workers_train_what_one_trains(trained: Path, case: str, strategy: str) -> None:
     assert_close(result(trained, f"{case}_2_{strategy}"), result(trained, f"{case}_1_ddp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 def test_what_was_saved_goes_on_exactly(trained: Path, name: str) -> None:
     whole, rest = result(trained, name), result(trained, f"{name}_rest")
@@ -113,10 +115,12 @@ def test_what_was_saved_goes_on_exactly(trained: Path, name: str) -> None:
     assert all(torch.equal(rest["weights"][name], weight) for name, weight in whole["weights"].items())
 
 
+@pytest.mark.slow
 def test_one_worker_goes_on_with_what_two_shared(trained: Path) -> None:
     assert_close(result(trained, "vae_2_fsdp_rest_alone"), result(trained, "vae_1_ddp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_parts_are_the_averaged_weights_and_have_the_same_names(trained: Path, case: str) -> None:
     alone, shared = (
@@ -129,6 +133,7 @@ def test_the_parts_are_the_averaged_weights_and_have_the_same_names(trained: Pat
         assert_close_weights(shared[path], weights)
 
 
+@pytest.mark.slow
 def test_the_weights_are_the_average_of_those_of_the_steps(trained: Path) -> None:
     """Of ema_decay 0.5, which (1 + step) / (10 + step) is below."""
     found = result(trained, "vae_1_ddp")
@@ -141,6 +146,7 @@ def test_the_weights_are_the_average_of_those_of_the_steps(trained: Path) -> Non
     assert max((found["weights"][name] - last).abs().max() for name, last in others[-1].items()) > 1e-5
 
 
+@pytest.mark.slow
 def test_a_weight_of_two_names_is_averaged_under_both(trained: Path) -> None:
     weights = result(trained, "stage_one_1_ddp")["weights"]
     names = ("text_encoder.shared.weight", "text_encoder.encoder.embed_tokens.weight")
