@@ -28,9 +28,9 @@ check: $(READY) ## style, types, floors and unit tests
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal -m "not ray and not slow and not gpu and not weights" --junitxml=build/tests/check.xml
 
-# One after the other: what waits for a process that was killed must not starve. How long each test took is in build/tests.
+# Two at a time, each file with one of two Rays: most of them wait for a process. How long each test took is in build/tests.
 test: check ## check, then the tests that start Ray or take long
-	$(BIN)/pytest -m "ray or slow" --durations=25 --junitxml=build/tests/ray.xml
+	$(BIN)/pytest -n 2 --dist loadfile -m "ray or slow" --durations=25 --junitxml=build/tests/ray.xml
 	$(BIN)/python -m tests.passed_over build/tests/check.xml build/tests/ray.xml
 
 test-gpu: $(READY) ## the tests that need a CUDA device

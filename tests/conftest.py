@@ -177,7 +177,7 @@ def ray_local() -> Iterator[None]:
         for name in ("PGPASSWORD", "FV_RAY_API_KEY"):
             of_node.setenv(name, "secret")  # as a node may have them; the tests' own process has none
         cluster = Cluster()
-        size = {"object_store_memory": 100 * 2**20}
+        size = {"object_store_memory": 100 * 2**20, "include_log_monitor": False}
         cluster.add_node(num_cpus=4, include_dashboard=False, **size)  # two training workers and a loader for each
         for _ in range(2):
             cluster.add_node(num_cpus=0, num_gpus=1, **size)  # GPUs that are not there: for those who only count them

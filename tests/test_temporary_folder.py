@@ -117,7 +117,7 @@ def test_a_job_leaves_nothing(small_checkpoint: Path, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("prompt\na red fox\n")
     with untouched(tmp_path) as ours:
-        options = [f"--input={table}", f"--output={tmp_path}/out", f"--checkpoint={small_checkpoint}", "--device=cpu"]
+        options = [f"--input={table}", f"--output={tmp_path}/out", f"--checkpoint={small_checkpoint}", "--preview-only"]
         command = [sys.executable, "-m", "jobs.generate", *options]
         done = subprocess.run(command, env=ours, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ def test_one_command_writes_the_page_and_its_plots(small_checkpoint: Path, tmp_p
     report_results(
         str(small_checkpoint),
         page,
-        num_prompts=3,
+        num_prompts=1,
         num_sweep_prompts=1,
         num_cost_videos=1,
         ablation=[f"no degradation={small_checkpoint}"],
